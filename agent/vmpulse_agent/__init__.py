@@ -1,0 +1,1 @@
+"""The host side of vmpulse: reads a hypervisor, publishes what changes, answers detail verbs."""

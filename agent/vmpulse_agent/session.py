@@ -1,0 +1,447 @@
+"""One host's side of the protocol: looks, readings and events in; stream messages out. No I/O and no clock.
+
+Rules of this file.
+- Everything published goes through ``_say``, which counts ``seq``; nothing is counted that is not handed out, and nothing
+  is handed out while the broker is away. What would have been said then is still in the ledger and is said from there on
+  reconnect, so memory does not grow with the outage (promise A3).
+- Before the first roster (``begin``) nothing is published. It announces all that was read so far, so that a restart of the
+  agent costs no detail traffic; what is read later travels as change events.
+- Order within one drain: roster, change events, frame. A frame is never sent under a layout whose roster was not.
+- A section changes at most once per ``damping_s`` on the wire; the last state is always sent (promise A4).
+
+Times are seconds on the caller's monotonic clock; the wire carries milliseconds since the epoch began.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import msgspec
+
+from vmpulse_agent.hypervisor import DomainLook, Exit, LifecycleChange, LifecycleEvent, Look, SectionReading
+from vmpulse_agent.ledger import Ledger, Row
+from vmpulse_contract import limits, sections, topology, wire
+from vmpulse_contract.errors import LimitBreached
+from vmpulse_contract.identity import HostId, VmId
+from vmpulse_contract.sections import ABSENT, BODIED, Section, Status
+from vmpulse_contract.stream import (
+    ChangeEvent,
+    Frame,
+    Goodbye,
+    HostFacts,
+    Roster,
+    RosterMessage,
+    Tombstone,
+    pack_roster,
+)
+from vmpulse_contract.topology import Kind
+from vmpulse_contract.values import ExitCode, ExitReason, GoodbyeReason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+URGENT_GAP_S: Final = 0.2
+"""Rosters and extra frames go out at most 5 times a second for each host."""
+ROSTER_PERIOD_S: Final = 300.0
+"""A roster every 5 minutes, so that a reader of the one exchange can start at any time."""
+TOMBSTONE_S: Final = 3600.0
+EMPTY_LOOKS_BELIEVED: Final = 3
+"""An empty list from a dying hypervisor has powered off whole hosts elsewhere (OpenNebula #5564): look again."""
+UNEXPLAINED: Final = Exit(ExitCode.UNKNOWN, ExitReason.LIBVIRT_DOMAIN_MISSING)
+
+
+class Policy(NamedTuple):
+    """The session's own settings, in seconds."""
+
+    damping_s: float = 3.0
+    unresponsive_after_s: float = 60.0
+    tombstone_s: float = TOMBSTONE_S
+
+
+class ChangeKey(NamedTuple):
+    """Which section of which VM a change event told."""
+
+    vm: VmId
+    section: Section
+
+
+class Outgoing(NamedTuple):
+    """One message to publish, in this order. ``change`` is set where the confirm matters; ``seq`` goes back with it."""
+
+    kind: Kind
+    exchange: str
+    routing_key: str
+    body: bytes
+    seq: int
+    expiration_ms: int | None = None
+    change: ChangeKey | None = None
+
+
+class Counters(msgspec.Struct):
+    """What the session has done, for metrics."""
+
+    frames: int = 0
+    rosters: int = 0
+    changes: int = 0
+    coalesced: int = 0
+    looks: int = 0
+    looks_failed: int = 0
+    looks_late: int = 0
+    bodies_refused: int = 0
+    bytes_published: int = 0
+
+
+class Session:
+    """The protocol state of one host within one epoch.
+
+    Args:
+        host: the host's id.
+        epoch: a random number above 0, new at each agent start.
+        facts: what rosters say of the host.
+        started: now, when the epoch begins.
+        policy: damping and the like.
+    """
+
+    def __init__(self, host: HostId, epoch: int, facts: HostFacts, started: float, policy: Policy | None = None) -> None:
+        self.host = host
+        self.epoch = epoch
+        self.facts = facts
+        self.started = started
+        self.policy = policy or Policy()
+        self.seq = 0
+        self.ledger = Ledger()
+        self.counters = Counters()
+        self.tombstones: deque[Tombstone] = deque(maxlen=limits.TOMBSTONES_PER_HOST.maximum)
+        self._begun = False
+        self._connected = False
+        self._outgoing: list[Outgoing] = []
+        self._unread: list[VmId] = []
+        self._unconfirmed: dict[ChangeKey, int] = {}
+        self._told: dict[ChangeKey, float] = {}
+        self._damped: dict[ChangeKey, float] = {}
+        self._statuses: dict[VmId, Status] = {}
+        self._exits: dict[VmId, Exit] = {}
+        self._look_started = float("-inf")
+        self._empty_looks = 0
+        self._roster_due = False
+        self._roster_at = float("-inf")
+        self._frame_due = False
+        self._frame_at = float("-inf")
+
+    # --- inputs -------------------------------------------------------------------------------------------------
+
+    def looked(self, look: Look, now: float) -> None:
+        """Take in a good look. A look that began before one already taken in is late, and dropped."""
+        if look.started <= self._look_started:
+            self.counters.looks_late += 1
+            return
+        self._look_started = look.started
+        self.counters.looks += 1
+        if not self._believed(look):
+            return
+        if self._observe(look.domains, look.started):
+            self.ledger.relayout()
+            self._roster_due = True
+            self._exits.clear()
+        self._judge_monitors(now)
+        self._flush(now)
+
+    def look_failed(self, now: float) -> None:
+        """A look gave nothing: nothing follows, except that ages grow (promise A2)."""
+        self.counters.looks_failed += 1
+        self._judge_monitors(now)
+
+    def lifecycle(self, event: LifecycleEvent) -> None:
+        """Take note of an announced change: it explains what the next look will show."""
+        if event.change in {LifecycleChange.STOPPED, LifecycleChange.UNDEFINED}:
+            self._exits[event.vm] = event.exit or self._exits.get(event.vm, UNEXPLAINED)
+
+    def section_read(self, reading: SectionReading, now: float) -> None:
+        """Take in sections of one domain as read. One that left meanwhile is ignored."""
+        row = self.ledger.rows.get(reading.vm)
+        if row is None:
+            return
+        if reading.config is not None:
+            self._hold(row, Section.CONFIG, reading.config, now)
+        if reading.info is not None:
+            self._encode(row, Section.INFO, reading.info, now)
+        if reading.status is not None:
+            self._statuses[row.vm] = reading.status
+            self._encode_status(row, now)
+        if reading.guest_details is not None:
+            self._encode(row, Section.GUEST_DETAILS, reading.guest_details, now)
+        self._flush(now)
+
+    def begin(self, now: float) -> None:
+        """The first look and the first readings are in: announce all of it by roster, and start the stream."""
+        self.ledger.announce_all()
+        self._begun = self._roster_due = self._frame_due = True
+        self._flush(now)
+
+    def tick(self, now: float) -> None:
+        """Publish a frame: the look of this tick is in, or has failed."""
+        self._frame_due = True
+        self._frame_at = float("-inf")
+        if now - self._roster_at >= ROSTER_PERIOD_S:
+            self._roster_due = True
+        self._flush(now)
+
+    def wake(self, now: float) -> None:
+        """Do what was put off until now (see ``wake_at``)."""
+        self._flush(now)
+
+    def connected(self, now: float) -> None:
+        """The broker takes messages again: say at once where things stand, unconfirmed changes included."""
+        self._connected = True
+        self._roster_due = self._frame_due = True
+        self._roster_at = self._frame_at = float("-inf")
+        for key in self._unconfirmed:
+            self._damped[key] = now
+        self._unconfirmed.clear()
+        for row, section in self.ledger.unannounced() if self._begun else ():
+            self._damped[ChangeKey(row.vm, section)] = now
+        self._flush(now)
+
+    def disconnected(self) -> None:
+        """The broker is away: nothing is said until ``connected``."""
+        self._connected = False
+        self._outgoing.clear()
+
+    def confirmed(self, change: ChangeKey, seq: int) -> None:
+        """The broker has taken responsibility for a change event; a later one of the same section still waits."""
+        if self._unconfirmed.get(change) == seq:
+            del self._unconfirmed[change]
+
+    def refused(self, change: ChangeKey, seq: int, now: float) -> None:
+        """The broker has refused a change event: say it again from state, damped like any other."""
+        if self._unconfirmed.get(change) == seq:
+            del self._unconfirmed[change]
+            self._damped[change] = now + self.policy.damping_s
+
+    def goodbye(self) -> None:
+        """Publish a clean stop as the last message of the epoch."""
+        if self._begun and self._connected:
+            body = Goodbye(wire.VERSION, self.epoch, self._next_seq(), GoodbyeReason.STOPPED)
+            self._say(Kind.GOODBYE, topology.RUNTIME, topology.goodbye_key(self.host), wire.write(body))
+        self._connected = False
+
+    # --- outputs ------------------------------------------------------------------------------------------------
+
+    def drain(self) -> list[Outgoing]:
+        """Hand out the messages to publish, in order; each is handed out once."""
+        outgoing, self._outgoing = self._outgoing, []
+        return outgoing
+
+    def drain_unread(self) -> list[VmId]:
+        """Hand out the VMs whose sections have to be read because a life of theirs has begun or ended."""
+        unread, self._unread = self._unread, []
+        return unread
+
+    def wake_at(self) -> float | None:
+        """When to call ``wake``: the earliest moment at which something put off may be said. None: nothing is."""
+        if not (self._begun and self._connected):
+            return None
+        if self._roster_due:
+            return self._roster_at + URGENT_GAP_S
+        moments = [*self._damped.values()]
+        if self._frame_due:
+            moments.append(self._frame_at + URGENT_GAP_S)
+        return min(moments, default=None)
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is something true to answer verbs from."""
+        return self._begun
+
+    @property
+    def unconfirmed(self) -> int:
+        """How many change events the broker has not confirmed yet."""
+        return len(self._unconfirmed)
+
+    def monotonic_ms(self, now: float) -> int:
+        """The agent's time on the wire: milliseconds since the epoch began."""
+        return max(0, int((now - self.started) * 1000))
+
+    def roster(self, now: float) -> Roster:
+        """The roster as of now."""
+        horizon = self.monotonic_ms(now) - int(self.policy.tombstone_s * 1000)
+        while self.tombstones and self.tombstones[0].ended_ms < horizon:
+            self.tombstones.popleft()
+        order = self.ledger.order
+        return pack_roster(
+            layout=self.ledger.layout,
+            monotonic_ms=self.monotonic_ms(now),
+            facts=self.facts,
+            vms=[row.vm for row in order],
+            tokens=[row.token for row in order],
+            elapsed_ms=[elapsed_ms(row, now) for row in order],
+            hashes=self.ledger.announced_hashes(),
+            tombstones=tuple(self.tombstones),
+        )
+
+    # --- looks --------------------------------------------------------------------------------------------------
+
+    def _believed(self, look: Look) -> bool:
+        """An empty list while VMs are known is believed when events explain it, or at the third in a row."""
+        if look.domains or not self.ledger.rows:
+            self._empty_looks = 0
+            return True
+        self._empty_looks += 1
+        return self._empty_looks >= EMPTY_LOOKS_BELIEVED or self._exits.keys() >= self.ledger.rows.keys()
+
+    def _observe(self, domains: Iterable[DomainLook], started: float) -> bool:
+        """Bring the rows up to the look. Tells whether the layout changes."""
+        rows, changed, seen = self.ledger.rows, False, 0
+        for look in domains:
+            row = rows.get(look.vm)
+            if row is None:
+                row = rows[look.vm] = Row(look, started)
+                self._unread.append(look.vm)
+                changed = True
+            elif row.token != look.token:
+                self._end(row, look.exit, started)
+                row.reincarnate(look.token)
+                self._statuses.pop(row.vm, None)
+                self._unread.append(look.vm)
+                changed = True
+            elif row.status is not look.status:
+                self._frame_due = True
+            row.observe(look, started)
+            seen += 1
+        if seen != len(rows):
+            self._forget_absent({look.vm for look in domains}, started)
+            changed = True
+        return changed
+
+    def _forget_absent(self, present: set[VmId], started: float) -> None:
+        for vm in self.ledger.rows.keys() - present:
+            self._end(self.ledger.rows.pop(vm), None, started)
+            self._statuses.pop(vm, None)
+            for section in Section:
+                key = ChangeKey(vm, section)
+                self._damped.pop(key, None)
+                self._told.pop(key, None)
+                self._unconfirmed.pop(key, None)
+
+    def _end(self, row: Row, remembered: Exit | None, at: float) -> None:
+        """Leave a tombstone for the incarnation that is over, if there was one."""
+        if row.token == 0:
+            return
+        code, reason = self._exits.get(row.vm) or remembered or UNEXPLAINED
+        self.tombstones.append(Tombstone(row.vm, row.token, code, reason, self.monotonic_ms(at)))
+
+    def _judge_monitors(self, now: float) -> None:
+        """A monitor that has not answered for long is reported so, in ``status`` (VDSM: vm_command_timeout, 60 s)."""
+        for row in self.ledger.order:
+            response = -1 if row.token and now - row.sampled_at >= self.policy.unresponsive_after_s else 0
+            if response != row.monitor_response:
+                row.monitor_response = response
+                self._encode_status(row, now)
+
+    # --- sections -----------------------------------------------------------------------------------------------
+
+    def _encode_status(self, row: Row, now: float) -> None:
+        status = self._statuses.get(row.vm)
+        if status is None:
+            return
+        if row.token:
+            status = msgspec.structs.replace(status, monitor_response=row.monitor_response)
+        self._encode(row, Section.STATUS, status, now)
+
+    def _encode(self, row: Row, section: Section, content: sections.SectionBody, now: float) -> None:
+        try:
+            body = sections.encode(content)
+        except LimitBreached:
+            # The edge bounds what guests say; what still breaks a limit costs only its own section.
+            self.counters.bodies_refused += 1
+            return
+        self._hold(row, section, body, now)
+
+    def _hold(self, row: Row, section: Section, body: bytes, now: float) -> None:
+        key = ChangeKey(row.vm, section)
+        if not row.hold(section, body):
+            self._damped.pop(key, None)
+        elif self._begun:
+            if key in self._damped:
+                self.counters.coalesced += 1
+            else:
+                self._damped[key] = max(now, self._told.get(key, float("-inf")) + self.policy.damping_s)
+
+    # --- saying -------------------------------------------------------------------------------------------------
+
+    def _flush(self, now: float) -> None:
+        if not (self._begun and self._connected):
+            return
+        if self._roster_due and now - self._roster_at >= URGENT_GAP_S:
+            self._say_roster(now)
+        if self._roster_due:
+            return
+        for key in [key for key, due in self._damped.items() if due <= now]:
+            del self._damped[key]
+            self._say_change(key, now)
+        if self._frame_due and now - self._frame_at >= URGENT_GAP_S:
+            self._say_frame(now)
+
+    def _say_roster(self, now: float) -> None:
+        self._roster_due, self._roster_at = False, now
+        self._frame_due, self._frame_at = True, float("-inf")
+        self.counters.rosters += 1
+        message = RosterMessage(wire.VERSION, self.epoch, self._next_seq(), self.roster(now))
+        self._say(Kind.ROSTER, topology.RUNTIME, topology.roster_key(self.host), wire.write(message))
+
+    def _say_change(self, key: ChangeKey, now: float) -> None:
+        row = self.ledger.rows[key.vm]
+        new, previous = row.announce(key.section)
+        self.ledger.touched()
+        if new == ABSENT:
+            return
+        body = row.bodies[key.section] if key.section in BODIED else None
+        if body is not None and len(body) > limits.BODY_PUSH_BYTES.maximum:
+            body = None
+        event = ChangeEvent(wire.VERSION, self.epoch, self._next_seq(), key.vm, key.section, new, previous, body)
+        self._told[key] = now
+        self._unconfirmed[key] = self.seq
+        self.counters.changes += 1
+        routing_key = topology.change_key(self.host, key.section)
+        self._say(Kind.CHANGE, topology.CHANGES, routing_key, wire.write(event), change=key)
+
+    def _say_frame(self, now: float) -> None:
+        self._frame_due, self._frame_at = False, now
+        self.counters.frames += 1
+        ledger = self.ledger
+        frame = Frame(
+            wire.VERSION,
+            self.epoch,
+            self._next_seq(),
+            ledger.layout,
+            len(ledger),
+            ledger.digest(),
+            self.monotonic_ms(now),
+            *ledger.runtime_columns(now),
+        )
+        expiration = topology.FRAME_EXPIRATION_MS
+        self._say(Kind.FRAME, topology.RUNTIME, topology.frame_key(self.host), wire.write(frame), expiration)
+
+    def _next_seq(self) -> int:
+        self.seq += 1
+        return self.seq
+
+    def _say(
+        self,
+        kind: Kind,
+        exchange: str,
+        routing_key: str,
+        body: bytes,
+        expiration_ms: int | None = None,
+        change: ChangeKey | None = None,
+    ) -> None:
+        self.counters.bytes_published += len(body)
+        self._outgoing.append(Outgoing(kind, exchange, routing_key, body, self.seq, expiration_ms, change))
+
+
+def elapsed_ms(row: Row, now: float) -> int | None:
+    """How long the incarnation has been running at *now*."""
+    if not row.token or row.elapsed_ms is None:
+        return None
+    return row.elapsed_ms + max(0, int((now - row.elapsed_at) * 1000))

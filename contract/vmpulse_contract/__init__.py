@@ -1,0 +1,1 @@
+"""What travels between agents and readers, and what it means. No I/O, no clock."""
