@@ -95,7 +95,7 @@ class Row:
         self._observe_cpu(look.cpu_time_ns, look.cpu_system_ns, started)
 
     def _observe_cpu(self, time_ns: int | None, system_ns: int | None, started: float) -> None:
-        """cpuSys is the growth of ``cpu.system``, cpuUser the rest of the growth of ``cpu.time``; never negative."""
+        """Share out the growth: cpuSys is that of ``cpu.system``, cpuUser the rest of ``cpu.time``; never negative."""
         span = started - self.cpu_at
         if time_ns is None:
             self.cpu_user = self.cpu_sys = self.cpu_time_ns = None

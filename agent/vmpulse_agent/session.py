@@ -1,11 +1,11 @@
 """One host's side of the protocol: looks, readings and events in; stream messages out. No I/O and no clock.
 
 Rules of this file.
-- Everything published goes through ``_say``, which counts ``seq``; nothing is counted that is not handed out, and nothing
-  is handed out while the broker is away. What would have been said then is still in the ledger and is said from there on
-  reconnect, so memory does not grow with the outage (promise A3).
-- Before the first roster (``begin``) nothing is published. It announces all that was read so far, so that a restart of the
-  agent costs no detail traffic; what is read later travels as change events.
+- Everything published goes through ``_say``, which counts ``seq``. Nothing is said while the broker is away, and what
+  was said but not drained when it went leaves a gap, for a reply may have named its number. All of it is still in the
+  ledger and is said from there on reconnect, so memory does not grow with the outage (promise A3).
+- Before the first roster (``begin``) nothing is published. It announces all that was read so far, so that a restart of
+  the agent costs no detail traffic; what is read later travels as change events.
 - Order within one drain: roster, change events, frame. A frame is never sent under a layout whose roster was not.
 - A section changes at most once per ``damping_s`` on the wire; the last state is always sent (promise A4).
 
@@ -22,7 +22,7 @@ import msgspec
 from vmpulse_agent.hypervisor import DomainLook, Exit, LifecycleChange, LifecycleEvent, Look, SectionReading
 from vmpulse_agent.ledger import Ledger, Row
 from vmpulse_contract import limits, sections, topology, wire
-from vmpulse_contract.errors import LimitBreached
+from vmpulse_contract.errors import MessageError
 from vmpulse_contract.identity import HostId, VmId
 from vmpulse_contract.sections import ABSENT, BODIED, Section, Status
 from vmpulse_contract.stream import (
@@ -103,7 +103,9 @@ class Session:
         policy: damping and the like.
     """
 
-    def __init__(self, host: HostId, epoch: int, facts: HostFacts, started: float, policy: Policy | None = None) -> None:
+    def __init__(
+        self, host: HostId, epoch: int, facts: HostFacts, started: float, policy: Policy | None = None
+    ) -> None:
         self.host = host
         self.epoch = epoch
         self.facts = facts
@@ -120,8 +122,9 @@ class Session:
         self._unconfirmed: dict[ChangeKey, int] = {}
         self._told: dict[ChangeKey, float] = {}
         self._damped: dict[ChangeKey, float] = {}
+        self._owed: set[ChangeKey] = set()
         self._statuses: dict[VmId, Status] = {}
-        self._exits: dict[VmId, Exit] = {}
+        self._exits: dict[VmId, Exit | None] = {}
         self._look_started = float("-inf")
         self._empty_looks = 0
         self._roster_due = False
@@ -143,7 +146,6 @@ class Session:
         if self._observe(look.domains, look.started):
             self.ledger.relayout()
             self._roster_due = True
-            self._exits.clear()
         self._judge_monitors(now)
         self._flush(now)
 
@@ -154,8 +156,12 @@ class Session:
 
     def lifecycle(self, event: LifecycleEvent) -> None:
         """Take note of an announced change: it explains what the next look will show."""
-        if event.change in {LifecycleChange.STOPPED, LifecycleChange.UNDEFINED}:
-            self._exits[event.vm] = event.exit or self._exits.get(event.vm, UNEXPLAINED)
+        row = self.ledger.rows.get(event.vm)
+        if row is None:
+            return  # a life that no look has shown has no end to explain, and its note would stay for ever
+        # A running domain that is undefined runs on; the end of a life is its stop.
+        if event.change is LifecycleChange.STOPPED or (event.change is LifecycleChange.UNDEFINED and not row.token):
+            self._exits[event.vm] = event.exit or self._exits.get(event.vm)
 
     def section_read(self, reading: SectionReading, now: float) -> None:
         """Take in sections of one domain as read. One that left meanwhile is ignored."""
@@ -218,6 +224,7 @@ class Session:
         if self._unconfirmed.get(change) == seq:
             del self._unconfirmed[change]
             self._damped[change] = now + self.policy.damping_s
+            self._owed.add(change)
 
     def goodbye(self) -> None:
         """Publish a clean stop as the last message of the epoch."""
@@ -321,14 +328,16 @@ class Session:
             for section in Section:
                 key = ChangeKey(vm, section)
                 self._damped.pop(key, None)
+                self._owed.discard(key)
                 self._told.pop(key, None)
                 self._unconfirmed.pop(key, None)
 
     def _end(self, row: Row, remembered: Exit | None, at: float) -> None:
         """Leave a tombstone for the incarnation that is over, if there was one."""
+        announced = self._exits.pop(row.vm, None)
         if row.token == 0:
             return
-        code, reason = self._exits.get(row.vm) or remembered or UNEXPLAINED
+        code, reason = announced or remembered or UNEXPLAINED
         self.tombstones.append(Tombstone(row.vm, row.token, code, reason, self.monotonic_ms(at)))
 
     def _judge_monitors(self, now: float) -> None:
@@ -352,8 +361,8 @@ class Session:
     def _encode(self, row: Row, section: Section, content: sections.SectionBody, now: float) -> None:
         try:
             body = sections.encode(content)
-        except LimitBreached:
-            # The edge bounds what guests say; what still breaks a limit costs only its own section.
+        except MessageError:
+            # The edge bounds and cleans what guests say; what still cannot travel costs only its own section.
             self.counters.bodies_refused += 1
             return
         self._hold(row, section, body, now)
@@ -361,7 +370,8 @@ class Session:
     def _hold(self, row: Row, section: Section, body: bytes, now: float) -> None:
         key = ChangeKey(row.vm, section)
         if not row.hold(section, body):
-            self._damped.pop(key, None)
+            if key not in self._owed:
+                self._damped.pop(key, None)
         elif self._begun:
             if key in self._damped:
                 self.counters.coalesced += 1
@@ -373,19 +383,21 @@ class Session:
     def _flush(self, now: float) -> None:
         if not (self._begun and self._connected):
             return
-        if self._roster_due and now - self._roster_at >= URGENT_GAP_S:
+        # Compared as wake_at computes it: ``now - at >= gap`` may still be false at ``at + gap``, by rounding.
+        if self._roster_due and now >= self._roster_at + URGENT_GAP_S:
             self._say_roster(now)
         if self._roster_due:
             return
         for key in [key for key, due in self._damped.items() if due <= now]:
             del self._damped[key]
+            self._owed.discard(key)
             self._say_change(key, now)
-        if self._frame_due and now - self._frame_at >= URGENT_GAP_S:
+        if self._frame_due and now >= self._frame_at + URGENT_GAP_S:
             self._say_frame(now)
 
     def _say_roster(self, now: float) -> None:
         self._roster_due, self._roster_at = False, now
-        self._frame_due, self._frame_at = True, float("-inf")
+        self._frame_due = True
         self.counters.rosters += 1
         message = RosterMessage(wire.VERSION, self.epoch, self._next_seq(), self.roster(now))
         self._say(Kind.ROSTER, topology.RUNTIME, topology.roster_key(self.host), wire.write(message))
@@ -427,7 +439,7 @@ class Session:
         self.seq += 1
         return self.seq
 
-    def _say(
+    def _say(  # noqa: PLR0913, PLR0917 - the properties of one message
         self,
         kind: Kind,
         exchange: str,

@@ -1,20 +1,20 @@
 """Everything the contract can refuse, as one tree.
 
-    ContractError
-    ├── MessageError            a received message cannot be used (theirs); ``reason`` labels counters and vmpulse.dead
-    │   ├── MalformedMessage      not msgpack, or beyond a structural limit
-    │   ├── MistypedMessage       msgpack of the wrong shape or types
-    │   ├── UnknownVersion        a wire version that this reader does not speak
-    │   ├── WrongSender           user_id missing, or unlike the routing key
-    │   └── HashMismatch          a body that does not hash to its own hash
-    ├── LimitBreached           a limit of limits.py does not hold; ``limit`` says which
-    │   ├── MessageTooBig, TooManyVms, TooManyIds, TooManyTombstones
-    │   └── TooManyApps, TooManyInterfaces, TooManyAddresses, TooManyLabels, TextTooLong
-    ├── VerbError               an answer to a request that is not the reply asked for; ``code`` travels
-    │   ├── UnknownVerb, BadRequest, NotAllowed, NotReady, HypervisorFailed
-    │   └── UnknownHost, HostDidNotAnswer      (raised by the asking side; no agent sent them)
-    ├── BadName                 a host or VM id that is none
-    └── SettingsError           a setting that is none; names the setting, the value and what is allowed
+ContractError
+├── MessageError            a received message cannot be used (theirs); ``reason`` labels counters and vmpulse.dead
+│   ├── MalformedMessage      not msgpack, or beyond a structural limit
+│   ├── MistypedMessage       msgpack of the wrong shape or types
+│   ├── UnknownVersion        a wire version that this reader does not speak
+│   ├── WrongSender           user_id missing, or unlike the routing key
+│   ├── HashMismatch          a body that does not hash to its own hash
+│   └── LimitBreached         a limit of limits.py does not hold; ``limit`` says which
+│       ├── MessageTooBig, BodyTooBig, TooManyVms, TooManyIds, TooManyTombstones
+│       └── TooManyApps, TooManyInterfaces, TooManyAddresses, TooManyLabels, TextTooLong
+├── VerbError               an answer to a request that is not the reply asked for; ``code`` travels
+│   ├── UnknownVerb, BadRequest, NotAllowed, NotReady, HypervisorFailed
+│   └── UnknownHost, HostDidNotAnswer      (raised by the asking side; no agent sent them)
+├── BadName                 a host or VM id that is none
+└── SettingsError           a setting that is none; names the setting, the value and what is allowed
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ class UnknownVersion(MessageError):
     reason = "version"
 
     def __init__(self, version: object, allowed: int) -> None:
-        super().__init__(f"wire version {version!r:.40} is not spoken here; allowed: {allowed}")
+        # Not repr(): a hostile version may be nested deeper than repr can follow.
+        shown = str(version) if isinstance(version, int) else type(version).__name__
+        super().__init__(f"wire version {shown} is not spoken here; allowed: {allowed}")
         self.version = version
 
 
@@ -87,6 +89,12 @@ class MessageTooBig(LimitBreached):
     """A message body has more bytes than its kind may have."""
 
     limit = limits.MESSAGE_BYTES
+
+
+class BodyTooBig(LimitBreached):
+    """A section's body has more bytes than a reply could carry."""
+
+    limit = limits.BODY_BYTES
 
 
 class TooManyVms(LimitBreached):

@@ -1,7 +1,8 @@
 """Every bound of the wire, with the reason for its number.
 
 A guest is hostile and a host may be: nothing is read without a bound (promise A5). The breach of each limit has an
-error of its own in errors.py.
+error of its own in errors.py, but for two: nesting is a MalformedMessage, and a body too big to be pushed is just asked
+for.
 """
 
 from __future__ import annotations
@@ -22,9 +23,7 @@ MESSAGE_BYTES: Final = Limit(
     1 << 20,
     "1 MiB: a roster of 4,096 VMs with 256 tombstones takes 0.3 MiB; a view may hold thousands of messages in flight",
 )
-VMS_PER_HOST: Final = Limit(
-    "VMs per host", 4096, "several times what any host runs; its roster still fits one message"
-)
+VMS_PER_HOST: Final = Limit("VMs per host", 4096, "several times what any host runs; its roster still fits one message")
 IDS_PER_REQUEST: Final = Limit("VM ids per request", 4096, "all VMs of a host")
 TOMBSTONES_PER_HOST: Final = Limit("tombstones per host", 256, "an hour of 4 power cycles a minute")
 APPS_PER_VM: Final = Limit("applications per VM", 4096, "a full distribution has about 3,000 packages")
@@ -32,12 +31,17 @@ INTERFACES_PER_VM: Final = Limit("interfaces per VM", 256, "container hosts show
 ADDRESSES_PER_INTERFACE: Final = Limit("addresses per interface", 64, "more is a load balancer or an attack")
 LABELS_PER_HOST: Final = Limit("labels per host", 32, "labels multiply in every list and metric")
 TEXT_CHARACTERS: Final = Limit("characters per text", 256, "longest legal FQDN is 253, package names stay under 200")
+BODY_BYTES: Final = Limit(
+    "section body bytes",
+    896 << 10,
+    "7/8 of a message: what a reply holds besides its one body, up to 4,096 ids, takes less than the rest",
+)
 BODY_PUSH_BYTES: Final = Limit(
     "section body bytes in a change event",
     64 << 10,
     "larger bodies are fetched by verb, so that one talkative guest cannot fill the stream's queue",
 )
-NESTING: Final = Limit("nesting levels", 512, "the C unpacker of msgpack refuses deeper input by itself")
+NESTING: Final = Limit("nesting levels", 1024, "the C unpacker of msgpack refuses deeper input by itself")
 
 TABLE: Final = (
     MESSAGE_BYTES,
@@ -49,6 +53,7 @@ TABLE: Final = (
     ADDRESSES_PER_INTERFACE,
     LABELS_PER_HOST,
     TEXT_CHARACTERS,
+    BODY_BYTES,
     BODY_PUSH_BYTES,
     NESTING,
 )

@@ -18,7 +18,7 @@ import xxhash
 from msgspec import Struct
 
 from vmpulse_contract import limits, wire
-from vmpulse_contract.errors import HashMismatch, TooManyAddresses, TooManyApps, TooManyInterfaces
+from vmpulse_contract.errors import BodyTooBig, HashMismatch, TooManyAddresses, TooManyApps, TooManyInterfaces
 from vmpulse_contract.values import BootDevice, DisplayType, PauseCode, SessionState
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 ABSENT: Final = 0
 """The hash that says "not known yet" (rule R49). No body hashes to it."""
+
 
 class Section(IntEnum):
     """The sections, in the order in which their hashes stand in rosters and digests."""
@@ -116,20 +117,27 @@ _TYPES: Final[dict[Section, type[SectionBody]]] = {
 
 
 def encode(content: SectionBody) -> bytes:
-    """Give the canonical body of a section. Raises LimitBreached if it holds more than travels."""
+    """Give the canonical body of a section.
+
+    Raises:
+        LimitBreached: it holds more than travels.
+        MistypedMessage: it holds what msgpack cannot (see ``wire.write``).
+    """
     if isinstance(content, GuestDetails):
         content = _sorted_details(content)
     elif isinstance(content, Status) and content.guest_ips is not None:
         content = msgspec.structs.replace(content, guest_ips=tuple(sorted(set(content.guest_ips))))
     _check(content)
-    return wire.write_canonical(content)
+    body = wire.write_canonical(content)
+    _check_size(body, type(content).__name__)
+    return body
 
 
 def _sorted_details(details: GuestDetails) -> GuestDetails:
     apps, interfaces = details.apps_list, details.net_ifaces
     return GuestDetails(
         apps_list=None if apps is None else tuple(sorted(set(apps))),
-        net_ifaces=None if interfaces is None else tuple(sorted(map(_sorted_interface, interfaces), key=_name_and_hw)),
+        net_ifaces=None if interfaces is None else tuple(sorted(map(_sorted_interface, interfaces), key=_rank)),
     )
 
 
@@ -141,15 +149,23 @@ def _sorted_interface(interface: NetIface) -> NetIface:
     )
 
 
-def _name_and_hw(interface: NetIface) -> tuple[str, str]:
-    return interface.name or "", interface.hw or ""
+def _rank(interface: NetIface) -> tuple[str, bytes]:
+    """Order by name; the bytes decide among equal names, so that the order read never shows."""
+    return interface.name or "", wire.write_canonical(interface)
 
 
 def decode(section: Section, body: bytes) -> SectionBody:
     """Read a section's body. Raises MessageError; ``config`` has no structure here and is a KeyError."""
-    content = wire.read(body, _TYPES[section])
+    kind = _TYPES[section]
+    _check_size(body, kind.__name__)
+    content = wire.read(body, kind)
     _check(content)
     return content
+
+
+def _check_size(body: bytes, where: str) -> None:
+    if len(body) > limits.BODY_BYTES.maximum:
+        raise BodyTooBig(len(body), where)
 
 
 def _check(content: SectionBody) -> None:

@@ -6,6 +6,7 @@ setting; its help text is the field's ``Meta(description=...)``, and its allowed
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, TypeVar, get_type_hints
 
 import msgspec
@@ -57,9 +58,12 @@ def _convert(kind: type[Struct], name: str, value: object, shown: str) -> object
     hint = get_type_hints(kind, include_extras=True)[name]
     try:
         # Texts of the environment and of flags are read as numbers or booleans where the type asks for these.
-        return msgspec.convert(_parse_pairs(hint, value), hint, strict=not isinstance(value, str))
+        converted = msgspec.convert(_parse_pairs(hint, value), hint, strict=not isinstance(value, str))
     except msgspec.ValidationError as error:
         raise SettingsError(shown, value, allowed_values(kind, name, str(error))) from error
+    if isinstance(converted, float) and not math.isfinite(converted):
+        raise SettingsError(shown, value, allowed_values(kind, name, "a finite number"))
+    return converted
 
 
 def _parse_pairs(hint: object, value: object) -> object:
@@ -67,7 +71,11 @@ def _parse_pairs(hint: object, value: object) -> object:
     if not isinstance(value, str) or "dict" not in str(hint):
         return value
     pairs = [pair.partition("=") for pair in value.split(",") if pair.strip()]
-    return {key.strip(): text.strip() for key, _, text in pairs}
+    parsed = {key.strip(): text.strip() for key, equals, text in pairs if equals and key.strip()}
+    if len(parsed) != len(pairs):
+        msg = "pairs such as cluster=blue,zone=3, each name once"
+        raise msgspec.ValidationError(msg)
+    return parsed
 
 
 def allowed_values(kind: type[Struct], name: str, otherwise: str) -> str:

@@ -1,7 +1,7 @@
 """What a host publishes unasked: frames, rosters, change events and the goodbye.
 
-Each body is an array that begins with version, epoch, seq. ``seq`` counts the stream's messages within the epoch, from 1.
-The host is not in the body: it is the routing key's first word and the broker-checked user_id, and nothing else.
+Each body is an array that begins with version, epoch, seq. ``seq`` counts the stream's messages within the epoch, from
+1. The host is not in the body: it is the routing key's first word and the broker-checked user_id, and nothing else.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 from msgspec import Meta, Struct
 
 from vmpulse_contract import columns, limits, sections, wire
-from vmpulse_contract.columns import Column  # noqa: TC001 - msgspec reads the annotation when it builds the decoder
+from vmpulse_contract.columns import Column
 from vmpulse_contract.errors import MistypedMessage, TooManyLabels, TooManyTombstones, TooManyVms
 from vmpulse_contract.identity import VmId
 from vmpulse_contract.sections import Section
@@ -27,10 +27,14 @@ ROW_HASH_BYTES: Final = HASH_BYTES * len(Section)
 UNKNOWN_ELAPSED: Final = (1 << 64) - 1
 
 Count = Annotated[int, Meta(ge=0)]
+Hash = Annotated[int, Meta(ge=1)]
+"""The hash of a section that is known; the packed hashes of rosters may also be ABSENT."""
 Uuid = Annotated[bytes, Meta(min_length=UUID_BYTES, max_length=UUID_BYTES)]
 
 CPU_UNIT: Final = 0.1
 """Percent of one CPU per unit of a CPU column; a 64-vCPU VM at 6,400 % is 64,000 and fits 16 bits."""
+LARGEST_STATUS: Final = 255
+"""Statuses fit 8 bits: a reader that keeps them so cannot be made to read 257 as 1."""
 AGE_UNIT: Final = 0.1
 """Seconds per unit of the age column; rounded up, for an age may never be too young (promise V7)."""
 
@@ -68,12 +72,9 @@ def read_frame(raw: bytes) -> Frame:
     count = frame.count
     if count > limits.VMS_PER_HOST.maximum:
         raise TooManyVms(count, "frame")
-    for column in frame.columns:
-        if isinstance(column, bytes):
-            columns.width_of(column, count)
-        elif column is not None and column < 0:
-            msg = f"a column holds no negative values: {column}"
-            raise MistypedMessage(msg)
+    columns.check(frame.status, count, LARGEST_STATUS)
+    for column in (frame.cpu_user, frame.cpu_sys, frame.mem_usage, frame.stats_age):
+        columns.check(column, count)
     return frame
 
 
@@ -143,7 +144,7 @@ class Roster(Struct, array_like=True, frozen=True):
         return sections.digest(self.vms, self.hashes)
 
 
-def pack_roster(
+def pack_roster(  # noqa: PLR0913 - one argument for each field of the roster, all by name
     *,
     layout: int,
     monotonic_ms: int,
@@ -216,7 +217,7 @@ class ChangeEvent(Struct, array_like=True, frozen=True):
     seq: Count
     vm: Uuid
     section: Section
-    hash: Count
+    hash: Hash
     previous: Count
     body: bytes | None = None
 

@@ -1,7 +1,7 @@
 """Exchanges, queues, routing keys and lifetimes: plain values, in this file only.
 
 Topic exchanges throughout, because RabbitMQ's topic permissions hold for publishing and for binding alike. There are
-several because their readers differ: an autoscaler wants runtime only, an inventory changes only, the warehouse devices.
+several because their readers differ: an autoscaler wants runtime only, an inventory changes, the warehouse devices.
 """
 
 from __future__ import annotations
@@ -65,9 +65,10 @@ class Queue(NamedTuple):
 def view_queue(view: str) -> Queue:
     """The stream of the whole fleet, for one view.
 
-    Single active consumer from the start: a second view of the same name waits as a stand-by. Bounded, oldest first out,
-    because state and not history is the truth: what is lost here the digests bring to light. No dead-letter exchange:
-    expired frames would flood it. At 80 bytes of properties and 250 of body a million messages are about 0.3 GiB.
+    Single active consumer from the start: a second view of the same name waits as a stand-by. Bounded, oldest first
+    out, because state and not history is the truth: what is lost here the digests bring to light. No dead-letter
+    exchange: expired frames would flood it. At 80 bytes of properties and 250 of body a million messages are about
+    0.3 GiB.
     """
     return Queue(
         name=f"vmpulse.view.{view}",
@@ -151,19 +152,21 @@ class StreamKey(NamedTuple):
     section: Section | None
 
 
-_RUNTIME_KINDS: Final = {"": Kind.FRAME, "roster": Kind.ROSTER, "goodbye": Kind.GOODBYE}
+_RUNTIME_KINDS: Final = {"": Kind.FRAME, ".roster": Kind.ROSTER, ".goodbye": Kind.GOODBYE}
+_SECTIONS: Final = {f".{label}": section for label, section in SECTION_BY_LABEL.items()}
 
 
 def parse_stream_key(exchange: str, routing_key: str) -> StreamKey:
     """Read the address of a stream message. Raises MistypedMessage for one that no agent uses."""
-    first, _, rest = routing_key.partition(".")
+    first = routing_key.partition(".")[0]
+    rest = routing_key[len(first) :]
     try:
         host = host_id(first)
     except BadName as error:
         raise MistypedMessage(str(error)) from error
     if exchange == RUNTIME and rest in _RUNTIME_KINDS:
         return StreamKey(host, _RUNTIME_KINDS[rest], None)
-    if exchange == CHANGES and rest in SECTION_BY_LABEL:
-        return StreamKey(host, Kind.CHANGE, SECTION_BY_LABEL[rest])
+    if exchange == CHANGES and rest in _SECTIONS:
+        return StreamKey(host, Kind.CHANGE, _SECTIONS[rest])
     msg = f"no agent publishes to {exchange} with routing key {routing_key!r:.100}"
     raise MistypedMessage(msg)

@@ -1,22 +1,26 @@
 """The detail verbs: what an engine may ask a host, and the one shape of each answer.
 
-A request goes to ``vmpulse.rpc`` with key ``<host>.<verb>``; its body is a Request. The reply is a map with the fields of
-Reply and, by verb, those of its own class. ``as_of`` is the seq of the last stream message before the reply, so a reader
-can order it among the stream's messages. Unknown ids come back in ``missing``, what did not fit 1 MiB in ``remaining``.
+A request goes to ``vmpulse.rpc`` with key ``<host>.<verb>``; its body is a Request. The reply is a map with the fields
+of Reply and, by verb, those of its own class. ``as_of`` is the seq of the last stream message before the reply, so a
+reader can order it among the stream's messages. Unknown ids come back in ``missing``, what did not fit 1 MiB in
+``remaining``.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Final, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 from vmpulse_contract import limits, sections, wire
-from vmpulse_contract.errors import VERB_ERRORS, TooManyIds, VerbError
+from vmpulse_contract.errors import VERB_ERRORS, MistypedMessage, TooManyIds, TooManyVms, VerbError
 from vmpulse_contract.sections import Section
-from vmpulse_contract.stream import Count, Roster, Uuid, check_roster
+from vmpulse_contract.stream import Count, Hash, Roster, Uuid, check_roster
 from vmpulse_contract.values import VmStatus
+
+Real = Annotated[float, Meta(ge=0, le=1.7976931348623157e308)]
+"""A measured number: finite and not negative. NaN compares with nothing, so it would poison every sum and sort."""
 
 
 class Verb(StrEnum):
@@ -43,8 +47,8 @@ SECTION_OF_VERB: Final = {verb: section for section, verb in VERB_OF_SECTION.ite
 """The verbs that name VMs; the others answer for all VMs of the host."""
 
 
-class Request(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A request. ``vms`` empty: all VMs of the host."""
+class Request(Struct, frozen=True, kw_only=True):
+    """A request. ``vms`` empty: all VMs of the host. Nothing is omitted, for a reader needs the version."""
 
     version: int = field(default=wire.VERSION)
     vms: tuple[Uuid, ...] = field(default=(), name="vmIDs")
@@ -83,25 +87,25 @@ class ListReply(Reply, frozen=True):
 class SectionHashes(Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
     """The announced hashes of a VM; absent: not known yet."""
 
-    info: int | None = None
-    config: int | None = None
-    status: int | None = None
-    guest_details: int | None = None
+    info: Hash | None = None
+    config: Hash | None = None
+    status: Hash | None = None
+    guest_details: Hash | None = None
 
 
 class RuntimeRecord(Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
     """Runtime stats of one VM.
 
-    ``cpu_user`` and ``cpu_sys`` in percent of one CPU, ``mem_usage`` in percent of the VM's memory, ``elapsed_time`` and
-    ``stats_age`` in seconds.
+    ``cpu_user`` and ``cpu_sys`` in percent of one CPU, ``mem_usage`` in percent of the VM's memory, ``elapsed_time``
+    and ``stats_age`` in seconds.
     """
 
     status: VmStatus
-    cpu_user: float | None = None
-    cpu_sys: float | None = None
+    cpu_user: Real | None = None
+    cpu_sys: Real | None = None
     mem_usage: int | None = None
-    elapsed_time: float | None = None
-    stats_age: float | None = None
+    elapsed_time: Real | None = None
+    stats_age: Real | None = None
     hashes: SectionHashes = SectionHashes()
 
 
@@ -114,12 +118,12 @@ class RuntimeReply(Reply, frozen=True):
 class SectionRecord(Struct, array_like=True, frozen=True):
     """The last announced hash of a section with its body."""
 
-    hash: Count
+    hash: Hash
     body: bytes
 
 
 class SectionReply(Reply, frozen=True):
-    """Reply of getConfInfo, getStatus, getGuestDetails and getConfig. A VM without the section is in none of the lists."""
+    """Reply of getConfInfo, getStatus, getGuestDetails and getConfig. A VM without the section is in no list."""
 
     vms: dict[Uuid, SectionRecord] = {}
     missing: tuple[Uuid, ...] = ()
@@ -159,24 +163,24 @@ class DiskUsage(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class DiskStats(Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
-    """One disk: cumulative counters since the VM's start, B/s and ns per operation over the last interval, sizes in bytes."""
+    """One disk: cumulative counters since the VM's start; B/s and ns per operation over the last interval; bytes."""
 
     read_ops: int | None = None
     write_ops: int | None = None
     read_bytes: int | None = None
     written_bytes: int | None = None
-    read_rate: float | None = None
-    write_rate: float | None = None
-    read_latency: float | None = None
-    write_latency: float | None = None
-    flush_latency: float | None = None
+    read_rate: Real | None = None
+    write_rate: Real | None = None
+    read_latency: Real | None = None
+    write_latency: Real | None = None
+    flush_latency: Real | None = None
     truesize: int | None = None
     apparentsize: int | None = None
     image_id: str | None = field(default=None, name="imageID")
 
 
 class NetworkStats(Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
-    """One network card: cumulative bytes and packets since the VM's start; ``sample_time`` on the host's monotonic clock."""
+    """One network card: cumulative bytes and packets since the VM's start; ``sample_time`` is the host's monotonic."""
 
     name: str
     mac_addr: str | None = None
@@ -188,7 +192,7 @@ class NetworkStats(Struct, frozen=True, kw_only=True, omit_defaults=True, rename
     tx_dropped: int | None = None
     speed: int | None = None
     state: str | None = None
-    sample_time: float | None = None
+    sample_time: Real | None = None
 
 
 class DeviceStats(Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
@@ -212,10 +216,10 @@ class DeviceReply(Reply, frozen=True):
 class HostStats(Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
     """The host itself: CPU in percent of all CPUs, load average over a minute, memory and swap in MiB, VM counts."""
 
-    cpu_user: float | None = None
-    cpu_sys: float | None = None
-    cpu_idle: float | None = None
-    cpu_load: float | None = None
+    cpu_user: Real | None = None
+    cpu_sys: Real | None = None
+    cpu_idle: Real | None = None
+    cpu_load: Real | None = None
     cpu_count: int | None = None
     mem_total: int | None = None
     mem_used: int | None = None
@@ -225,7 +229,7 @@ class HostStats(Struct, frozen=True, kw_only=True, omit_defaults=True, rename="c
     vm_count: int | None = None
     vm_active: int | None = None
     vm_migrating: int | None = None
-    elapsed_time: float | None = None
+    elapsed_time: Real | None = None
 
 
 class HostStatsReply(Reply, frozen=True):
@@ -272,13 +276,27 @@ def read_reply(verb: Verb, raw: bytes) -> AnyReply:
     reply = wire.read_envelope(raw, REPLIES[verb])
     if reply.error is not None:
         raise VERB_ERRORS.get(reply.error.code, VerbError)(reply.error.message[: limits.TEXT_CHARACTERS.maximum])
+    if isinstance(reply, RosterReply):
+        if reply.roster is None:
+            msg = "not a RosterReply: neither a roster nor an error"
+            raise MistypedMessage(msg)
+        check_roster(reply.roster)
+    elif not isinstance(reply, HostStatsReply):
+        _check_counts(reply, verb)
     if isinstance(reply, SectionReply):
         _check_records(SECTION_OF_VERB[verb], reply)
-    elif isinstance(reply, RosterReply) and reply.roster is not None:
-        check_roster(reply.roster)
     elif isinstance(reply, ListReply | DeviceReply):
         wire.check_texts(reply.vms, verb)
     return reply
+
+
+def _check_counts(reply: ListReply | RuntimeReply | SectionReply | DeviceReply, verb: Verb) -> None:
+    if len(reply.vms) > limits.VMS_PER_HOST.maximum:
+        raise TooManyVms(len(reply.vms), verb)
+    if isinstance(reply, SectionReply | DeviceReply):
+        for ids in (reply.missing, reply.remaining):
+            if len(ids) > limits.IDS_PER_REQUEST.maximum:
+                raise TooManyIds(len(ids), verb)
 
 
 def _check_records(section: Section, reply: SectionReply) -> None:
@@ -286,5 +304,3 @@ def _check_records(section: Section, reply: SectionReply) -> None:
         sections.check_hash(section, record.body, record.hash)
         if section in sections.BODIED:
             sections.decode(section, record.body)
-
-

@@ -1,8 +1,8 @@
 """The door: bytes in, checked objects out, and back.
 
-Every reader goes through ``read``: size first, then msgpack under explicit limits, then shape and types by msgspec. So a
-message is refused before it costs more than its own length. Maps of the wire are read leniently (unknown fields are
-passed over, arrays may be longer than we know), so that hosts can be upgraded one by one.
+Every reader goes through ``unpack`` and ``shape``: size first, then msgpack under explicit limits, then shape and types
+by msgspec. So a message is refused before it costs more than its own length. Unknown fields of maps are passed over and
+arrays may be longer than we know, so that hosts can be upgraded one by one; types are never guessed.
 """
 
 from __future__ import annotations
@@ -25,19 +25,48 @@ T = TypeVar("T")
 
 
 def write(message: object) -> bytes:
-    """Encode a message of the contract. Raises MessageTooBig if no reader would take it."""
-    return _bounded(_ENCODER.encode(message), type(message).__name__)
+    """Encode a message of the contract.
+
+    Raises:
+        MessageTooBig: no reader would take it.
+        MistypedMessage: a text that is not Unicode (a guest may say so in JSON), or an integer beyond 64 bits.
+    """
+    return _encode(_ENCODER, message)
 
 
 def write_canonical(value: object) -> bytes:
-    """Encode so that equal content gives equal bytes on every host: map keys and Struct fields sorted."""
-    return _bounded(_CANONICAL.encode(value), type(value).__name__)
+    """Encode so that equal content gives equal bytes on every host: map keys and Struct fields sorted.
+
+    Raises as ``write`` does.
+    """
+    return _encode(_CANONICAL, value)
 
 
-def _bounded(raw: bytes, where: str) -> bytes:
+def _encode(encoder: msgspec.msgpack.Encoder, value: object) -> bytes:
+    where = type(value).__name__
+    try:
+        raw = encoder.encode(value)
+    except (UnicodeEncodeError, OverflowError) as error:
+        msg = f"not a {where} that msgpack can hold: {error!s:.120}"
+        raise MistypedMessage(msg) from error
     if len(raw) > limits.MESSAGE_BYTES.maximum:
         raise MessageTooBig(len(raw), where)
     return raw
+
+
+def _map(pairs: list[tuple[object, object]]) -> dict[object, object]:
+    """Build a map, refusing repeated keys: two readers could believe different ones of them."""
+    built = dict(pairs)
+    if len(built) != len(pairs):
+        msg = "a map repeats a key"
+        raise ValueError(msg)
+    return built
+
+
+def _no_extension(code: int, _data: bytes) -> object:
+    # max_ext_len=0 lets extensions of no bytes through to here.
+    msg = f"extension types are not used: {code}"
+    raise ValueError(msg)
 
 
 def unpack(raw: bytes) -> object:
@@ -45,7 +74,8 @@ def unpack(raw: bytes) -> object:
 
     Raises:
         MessageTooBig: before anything is unpacked.
-        MalformedMessage: truncated, trailing bytes, nesting or counts beyond the limits, invalid UTF-8.
+        MalformedMessage: truncated, trailing bytes, nesting or counts beyond the limits, invalid UTF-8, extensions,
+            a map that repeats a key.
     """
     size = len(raw)
     if size > limits.MESSAGE_BYTES.maximum:
@@ -62,9 +92,11 @@ def unpack(raw: bytes) -> object:
             max_array_len=size,
             max_map_len=size,
             max_ext_len=0,
+            object_pairs_hook=_map,
+            ext_hook=_no_extension,
         )
     except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
-        # TypeError: a map key that cannot be hashed. ValueError covers UnicodeDecodeError, ExtraData and StackError.
+        # TypeError: a map key that cannot be hashed. ValueError: ours, UnicodeDecodeError, ExtraData and StackError.
         msg = f"not a msgpack message within limits: {type(error).__name__}: {error!s:.120}"
         raise MalformedMessage(msg) from error
 
@@ -72,7 +104,8 @@ def unpack(raw: bytes) -> object:
 def shape(value: object, kind: type[T]) -> T:
     """Give *value* the type *kind*. Raises MistypedMessage with the path of the first fault."""
     try:
-        return msgspec.convert(value, kind)
+        # builtin_types: msgpack has bytes of its own, so a text is not to be read as base64 where bytes are expected.
+        return msgspec.convert(value, kind, builtin_types=(bytes,))
     except (msgspec.ValidationError, OverflowError) as error:
         msg = f"not a {kind.__name__}: {error!s:.200}"
         raise MistypedMessage(msg) from error

@@ -1,0 +1,60 @@
+# Each target prepares what it needs; `make help` lists them. Setup talks on stderr: stdout is the program's alone.
+
+MAKEFLAGS += --no-print-directory
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+HOSTS ?= 250
+VMS ?= 40
+PORT ?= 8080
+SECONDS_LIMIT ?=
+ARGS ?=
+
+bootstrap := python3 deploy/bootstrap.py
+bin := .venv/bin
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## install what is missing: Debian packages, then .venv
+	@$(bootstrap) test
+
+.PHONY: demo
+demo: ## run a simulated fleet with a broker and the engine side (HOSTS, VMS, PORT, SECONDS_LIMIT)
+	@$(bootstrap) demo
+	@exec $(bin)/vmpulse-simulator demo --hosts $(HOSTS) --vms $(VMS) --port $(PORT) \
+		$(if $(SECONDS_LIMIT),--seconds-limit $(SECONDS_LIMIT))
+
+.PHONY: test
+test: setup ## run the tests (ARGS are pytest's)
+	@exec $(bin)/python -m pytest $(ARGS)
+
+.PHONY: check
+check: setup ## lint, formatting and types
+	@$(bin)/ruff check
+	@$(bin)/ruff format --check
+	@$(bin)/mypy
+
+.PHONY: lab
+lab: ## try the agent on real libvirt and QEMU (root; ARGS are the lab's)
+	@$(bootstrap) lab
+	@exec $(bin)/python -m tests.lab $(ARGS)
+
+.PHONY: bench-frame
+bench-frame: setup ## what a frame costs, as one JSON line
+	@exec $(bin)/python -m benches.frame $(ARGS)
+
+.PHONY: fmt
+fmt: setup ## format, and mend what the linter can mend
+	@$(bin)/ruff check --fix --exit-zero --quiet
+	@$(bin)/ruff format
+
+.PHONY: lock
+lock: setup ## renew the lock files from pyproject.toml (ARGS=--upgrade for newer versions)
+	@$(bin)/python requirements/compile.py $(ARGS)
+
+.PHONY: clean
+clean: ## remove .venv, .vmpulse and caches
+	@rm -rf .venv .vmpulse .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist

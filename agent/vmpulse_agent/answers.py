@@ -1,0 +1,172 @@
+"""Replies of the detail verbs, built from the ledger: the last announced hash with its body, never a fresh look.
+
+So a reply can never run ahead of the stream, and ``as_of`` orders it among the stream's messages. Pure functions.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, TypedDict
+
+from vmpulse_agent.session import elapsed_ms
+from vmpulse_contract import limits, sections, wire
+from vmpulse_contract.errors import NotReady
+from vmpulse_contract.sections import ABSENT, Section
+from vmpulse_contract.verbs import (
+    SECTION_OF_VERB,
+    AnyReply,
+    DeviceReply,
+    DeviceStats,
+    Failure,
+    HostStats,
+    HostStatsReply,
+    ListRecord,
+    ListReply,
+    Reply,
+    RosterReply,
+    RuntimeRecord,
+    RuntimeReply,
+    SectionHashes,
+    SectionRecord,
+    SectionReply,
+    Verb,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from vmpulse_agent.ledger import Row
+    from vmpulse_agent.session import Session
+    from vmpulse_contract.errors import VerbError
+    from vmpulse_contract.identity import VmId
+
+ENVELOPE_BYTES: Final = 1024
+"""Room for the fields of Reply around the records."""
+RECORD_BYTES: Final = 48
+"""Room for a record's key, hash and headers beside its body."""
+BUDGET: Final = limits.MESSAGE_BYTES.maximum - ENVELOPE_BYTES
+
+
+def failure(session: Session | None, error: VerbError) -> bytes:
+    """Encode the reply that says why there is none."""
+    epoch, as_of = (session.epoch, session.seq) if session else (0, 0)
+    text = str(error)[: limits.TEXT_CHARACTERS.maximum]
+    return wire.write(
+        Reply(version=wire.VERSION, epoch=epoch, as_of=as_of, monotonic_ms=0, error=Failure(error.code, text))
+    )
+
+
+class Held:
+    """What the agent holds beside the session: the last device and host statistics."""
+
+    def __init__(self) -> None:
+        self.devices: Mapping[VmId, DeviceStats] = {}
+        self.host: HostStats | None = None
+
+
+def answer(session: Session, held: Held, verb: Verb, vms: Sequence[VmId], now: float) -> AnyReply:
+    """Answer any verb but getConfig, whose bodies the ledger does not keep. Raises NotReady before the first good look."""
+    if not session.ready:
+        raise NotReady("the agent has not had its first look at the hypervisor yet; ask again in a few seconds")
+    if verb in SECTION_OF_VERB:
+        return section_reply(session, SECTION_OF_VERB[verb], vms, now)
+    match verb:
+        case Verb.LIST:
+            return ListReply(**_envelope(session, now), vms={row.vm: _list_record(row) for row in session.ledger.order})
+        case Verb.GET_ALL_RUNTIME_STATS:
+            return RuntimeReply(
+                **_envelope(session, now), vms={row.vm: _runtime_record(row, now) for row in session.ledger.order}
+            )
+        case Verb.GET_ROSTER:
+            return RosterReply(**_envelope(session, now), roster=session.roster(now))
+        case Verb.GET_HOST_STATS:
+            if held.host is None:
+                raise NotReady("host statistics have not been read yet; ask again in a few seconds")
+            return HostStatsReply(**_envelope(session, now), stats=held.host)
+        case _:
+            return _device_reply(session, held, vms, now)
+
+
+class _Envelope(TypedDict):
+    version: int
+    epoch: int
+    as_of: int
+    monotonic_ms: int
+
+
+def _envelope(session: Session, now: float) -> _Envelope:
+    return {
+        "version": wire.VERSION,
+        "epoch": session.epoch,
+        "as_of": session.seq,
+        "monotonic_ms": session.monotonic_ms(now),
+    }
+
+
+def _list_record(row: Row) -> ListRecord:
+    body = row.bodies[Section.INFO]
+    name = sections.decode(Section.INFO, body) if body else None
+    return ListRecord(status=row.status, vm_name=name.vm_name if isinstance(name, sections.Info) else None)
+
+
+def _runtime_record(row: Row, now: float) -> RuntimeRecord:
+    info, config, status, details = (value or None for value in row.announced)
+    elapsed = elapsed_ms(row, now)
+    return RuntimeRecord(
+        status=row.status,
+        cpu_user=None if row.cpu_user is None else row.cpu_user / 10,
+        cpu_sys=None if row.cpu_sys is None else row.cpu_sys / 10,
+        mem_usage=row.mem_usage,
+        elapsed_time=None if elapsed is None else elapsed / 1000,
+        stats_age=round(max(0.0, now - row.sampled_at), 3),
+        hashes=SectionHashes(info=info, config=config, status=status, guest_details=details),
+    )
+
+
+def section_reply(
+    session: Session,
+    section: Section,
+    vms: Sequence[VmId],
+    now: float,
+    config: Mapping[VmId, bytes] | None = None,
+) -> SectionReply:
+    """Answer for one section; no ids: all VMs. *config* has the bodies of that section, which the ledger does not keep."""
+    rows, missing = _select(session, vms)
+    records: dict[bytes, SectionRecord] = {}
+    remaining: list[bytes] = []
+    room = BUDGET - (len(rows) + len(missing)) * 18
+    for row in rows:
+        body = row.bodies[section] if config is None else config.get(row.vm)
+        if row.announced[section] == ABSENT:
+            continue
+        if body is None or len(body) + RECORD_BYTES > room:
+            remaining.append(row.vm)
+            continue
+        room -= len(body) + RECORD_BYTES
+        records[row.vm] = SectionRecord(row.announced[section], body)
+    return SectionReply(**_envelope(session, now), vms=records, missing=tuple(missing), remaining=tuple(remaining))
+
+
+def _select(session: Session, vms: Sequence[VmId]) -> tuple[list[Row], list[VmId]]:
+    known = session.ledger.rows
+    if not vms:
+        return session.ledger.order, []
+    wanted = list(dict.fromkeys(vms))
+    return [known[vm] for vm in wanted if vm in known], [vm for vm in wanted if vm not in known]
+
+
+def _device_reply(session: Session, held: Held, vms: Sequence[VmId], now: float) -> DeviceReply:
+    rows, missing = _select(session, vms)
+    records: dict[bytes, DeviceStats] = {}
+    remaining: list[bytes] = []
+    room = BUDGET - (len(rows) + len(missing)) * 18
+    for row in rows:
+        stats = held.devices.get(row.vm)
+        if stats is None:
+            continue
+        size = len(wire.write(stats)) + RECORD_BYTES
+        if size > room:
+            remaining.append(row.vm)
+            continue
+        room -= size
+        records[row.vm] = stats
+    return DeviceReply(**_envelope(session, now), vms=records, missing=tuple(missing), remaining=tuple(remaining))

@@ -1,0 +1,365 @@
+"""One host at work: asks the hypervisor, feeds the session, hands its messages to the broker link. An edge: thin.
+
+The loops of a host run side by side and each survives a failing hypervisor: the tick goes on, with ages that grow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+from vmpulse_agent import answers
+from vmpulse_agent.devices import device_stats
+from vmpulse_agent.errors import HypervisorError
+from vmpulse_agent.hypervisor import (
+    ConnectionBack,
+    ConnectionLost,
+    DeviceSample,
+    HypervisorEvent,
+    LifecycleEvent,
+    SectionsStale,
+)
+from vmpulse_agent.session import ChangeKey, Outgoing, Policy, Session
+from vmpulse_contract import limits, sections, verbs, wire
+from vmpulse_contract.errors import BadRequest, HypervisorFailed, MessageError, NotAllowed, UnknownVerb, VerbError
+from vmpulse_contract.identity import HostId, VmId, is_engine_user
+from vmpulse_contract.sections import Section
+from vmpulse_contract.stream import HostFacts, Tombstone
+from vmpulse_contract.verbs import Verb
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from vmpulse_agent.hypervisor import Hypervisor
+
+log = logging.getLogger(__name__)
+
+ALL_SECTIONS: Final = frozenset(Section)
+READERS: Final = 4
+"""Sections of so many domains are read at a time: enough that one slow guest agent holds nobody up."""
+RETRY_S: Final = 1.0
+
+
+class Timing(NamedTuple):
+    """How often a host looks and reads, in seconds."""
+
+    tick_s: float = 3.0
+    refresh_s: float = 60.0
+    device_s: float = 30.0
+
+
+class Publisher(Protocol):
+    """What a host needs from the broker link."""
+
+    def publish(self, agent: HostAgent, message: Outgoing) -> None:
+        """Send one message; report confirms of changes to ``agent.confirmed`` or ``agent.refused``."""
+
+    async def attach(self, agent: HostAgent) -> None:
+        """Begin to serve the host: its rpc queue now, and ``agent.link_up`` as soon as messages can be sent."""
+
+    async def detach(self, agent: HostAgent) -> None:
+        """Send what was handed over, then stop serving the host and give up its rpc queue."""
+
+
+class HostAgent:
+    """The agent of one host.
+
+    Args:
+        host: the host's id.
+        hypervisor: where to look.
+        publisher: the broker link.
+        facts: what rosters say of the host, completed with the hypervisor's own facts.
+        timing: how often to look.
+        policy: the session's damping and the like.
+        tombstones: those kept from before, already on this epoch's clock (negative ``ended_ms``).
+        phase_s: when within a tick this host looks, so that a fleet does not publish in one burst.
+        on_tombstones: called with all tombstones when one was added, to keep them over a restart.
+    """
+
+    def __init__(
+        self,
+        host: HostId,
+        hypervisor: Hypervisor,
+        publisher: Publisher,
+        *,
+        facts: HostFacts,
+        timing: Timing | None = None,
+        policy: Policy | None = None,
+        tombstones: Iterable[Tombstone] = (),
+        phase_s: float = 0.0,
+        on_tombstones: Callable[[Sequence[Tombstone], int], None] | None = None,
+    ) -> None:
+        self.host = host
+        self.hypervisor = hypervisor
+        self.publisher = publisher
+        self.timing = timing or Timing()
+        self.held = answers.Held()
+        self.session = Session(host, secrets.randbits(63) | 1, facts, self._now(), policy)
+        self.session.tombstones.extend(tombstones)
+        self._phase_s = phase_s
+        self._on_tombstones = on_tombstones
+        self._tombstones_seen = self._last_tombstone()
+        self._timer: asyncio.TimerHandle | None = None
+        self._look_wanted = asyncio.Event()
+        self._to_read: dict[VmId, frozenset[Section]] = {}
+        self._read_wanted = asyncio.Event()
+        self._reading = 0
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
+
+    # --- life ---------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Serve the host until cancelled; then say goodbye and leave the link. Raises HypervisorUnavailable at start."""
+        await self.hypervisor.open(self._notified)
+        try:
+            await self._first_look()
+            await self.publisher.attach(self)
+            self.session.begin(self._now())
+            self._pump()
+            await self._serve()
+        except asyncio.CancelledError:
+            self.session.goodbye()
+            self._pump()
+            raise
+        finally:
+            self._cancel_timer()
+            await self.publisher.detach(self)
+            await self.hypervisor.close()
+
+    def crash(self) -> None:
+        """Say nothing more, not even goodbye, like a process that was killed: for simulators, before they cancel."""
+        self.session.disconnected()
+
+    async def _serve(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._tick_loop())
+            group.create_task(self._urgent_look_loop())
+            group.create_task(self._refresh_loop())
+            group.create_task(self._device_loop())
+            for _ in range(READERS):
+                group.create_task(self._read_loop())
+
+    async def _first_look(self) -> None:
+        """Look and read until both have worked once: before that the host has nothing true to say (promise A2)."""
+        while not await self._look():
+            await asyncio.sleep(RETRY_S)
+        self.session.facts = await self._facts()
+        unread = self.session.drain_unread()
+        async with asyncio.TaskGroup() as group:
+            for _ in range(READERS):
+                group.create_task(self._read_each(unread))
+
+    async def _read_each(self, unread: list[VmId]) -> None:
+        while unread:
+            await self._read(unread.pop(), ALL_SECTIONS)
+
+    async def _facts(self) -> HostFacts:
+        facts = self.session.facts
+        try:
+            known = await self.hypervisor.facts()
+        except HypervisorError as error:
+            log.warning("host facts could not be read: %s", error)
+            return facts
+        return HostFacts(
+            tick_ms=facts.tick_ms,
+            fqdn=facts.fqdn,
+            host_uuid=known.host_uuid,
+            agent_version=facts.agent_version,
+            hypervisor_version=known.hypervisor_version,
+            libvirt_version=known.libvirt_version,
+            labels=facts.labels,
+        )
+
+    # --- loops --------------------------------------------------------------------------------------------------
+
+    async def _tick_loop(self) -> None:
+        period = self.timing.tick_s
+        due = self._now() + self._phase_s
+        while True:
+            await asyncio.sleep(max(0.0, due - self._now()))
+            await self._look()
+            self.session.tick(self._now())
+            self._pump()
+            due = max(due + period, self._now())
+
+    async def _urgent_look_loop(self) -> None:
+        """Look again as soon as the hypervisor has announced something, rather than at the next tick."""
+        while True:
+            await self._look_wanted.wait()
+            self._look_wanted.clear()
+            await self._look()
+            self._pump()
+
+    async def _look(self) -> bool:
+        try:
+            look = await self.hypervisor.look()
+        except HypervisorError as error:
+            if not self.session.counters.looks_failed % 20:
+                log.warning("could not look at the hypervisor, nothing follows for its VMs: %s", error)
+            self.session.look_failed(self._now())
+            return False
+        self.session.looked(look, self._now())
+        self._keep_tombstones()
+        return True
+
+    async def _refresh_loop(self) -> None:
+        """Read every section again now and then, for what no event announces; spread over the whole period."""
+        while True:
+            order = list(self.session.ledger.order)
+            pause = self.timing.refresh_s / (len(order) or 1)
+            for row in order:
+                await asyncio.sleep(pause)
+                self._want_read(row.vm, ALL_SECTIONS)
+            if not order:
+                await asyncio.sleep(pause)
+
+    async def _read_loop(self) -> None:
+        while True:
+            while not self._to_read:
+                self._read_wanted.clear()
+                await self._read_wanted.wait()
+            vm = next(iter(self._to_read))
+            await self._read(vm, self._to_read.pop(vm))
+            self._pump()
+
+    async def _read(self, vm: VmId, wanted: frozenset[Section]) -> None:
+        try:
+            reading = await self.hypervisor.read(vm, wanted)
+        except HypervisorError as error:
+            log.debug("sections of a domain could not be read: %s", error)
+            return
+        self.session.section_read(reading, self._now())
+
+    def _want_read(self, vm: VmId, wanted: frozenset[Section]) -> None:
+        self._to_read[vm] = self._to_read.get(vm, frozenset()) | wanted
+        self._read_wanted.set()
+
+    async def _device_loop(self) -> None:
+        previous: DeviceSample | None = None
+        while True:
+            try:
+                sample = await self.hypervisor.device_sample()
+                self.held.devices = device_stats(previous, sample)
+                previous = sample
+                self.held.host = await self.hypervisor.host_stats()
+            except HypervisorError as error:
+                log.debug("device statistics could not be read: %s", error)
+            await asyncio.sleep(self.timing.device_s)
+
+    # --- events -------------------------------------------------------------------------------------------------
+
+    def _notified(self, event: HypervisorEvent) -> None:
+        match event:
+            case LifecycleEvent():
+                self.session.lifecycle(event)
+                self._look_wanted.set()
+                self._want_read(event.vm, frozenset({Section.INFO, Section.CONFIG, Section.STATUS}))
+            case SectionsStale():
+                self._want_read(event.vm, event.sections)
+            case ConnectionLost():
+                log.warning("the hypervisor is away, nothing follows for its VMs: %s", event.why)
+            case ConnectionBack():
+                log.info("the hypervisor is back")
+                self._look_wanted.set()
+                for row in self.session.ledger.order:
+                    self._want_read(row.vm, ALL_SECTIONS)
+
+    # --- the broker link ----------------------------------------------------------------------------------------
+
+    def link_up(self) -> None:
+        """The link takes messages (again)."""
+        self.session.connected(self._now())
+        self._pump()
+
+    def link_down(self) -> None:
+        """The link takes no messages."""
+        self.session.disconnected()
+        self._pump()
+
+    def confirmed(self, change: ChangeKey, seq: int) -> None:
+        """The broker has confirmed a change event."""
+        self.session.confirmed(change, seq)
+
+    def refused(self, change: ChangeKey, seq: int) -> None:
+        """The broker has refused a change event."""
+        self.session.refused(change, seq, self._now())
+        self._pump()
+
+    def _pump(self) -> None:
+        """Hand over what the session wants said, note what it wants read, and arm the timer for what it put off."""
+        for vm in self.session.drain_unread():
+            self._want_read(vm, ALL_SECTIONS)
+        for message in self.session.drain():
+            self.publisher.publish(self, message)
+        self._cancel_timer()
+        due = self.session.wake_at()
+        if due is not None:
+            self._timer = asyncio.get_running_loop().call_at(due, self._wake)
+
+    def _wake(self) -> None:
+        self.session.wake(self._now())
+        self._pump()
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _last_tombstone(self) -> Tombstone | None:
+        return self.session.tombstones[-1] if self.session.tombstones else None
+
+    def _keep_tombstones(self) -> None:
+        newest = self._last_tombstone()
+        if self._on_tombstones is not None and newest is not self._tombstones_seen:
+            self._tombstones_seen = newest
+            self._on_tombstones(list(self.session.tombstones), self.session.monotonic_ms(self._now()))
+
+    # --- verbs --------------------------------------------------------------------------------------------------
+
+    async def answer(self, verb: str, body: bytes, user: str | None) -> bytes:
+        """Answer one request, always: with the reply or with the error that says why there is none."""
+        try:
+            return await self._answer(verb, body, user)
+        except VerbError as error:
+            return answers.failure(self.session, error)
+        except MessageError as error:
+            return answers.failure(self.session, BadRequest(str(error)))
+
+    async def _answer(self, verb_text: str, body: bytes, user: str | None) -> bytes:
+        if not is_engine_user(user):
+            raise NotAllowed(f"only engine users are answered, their names have a dot in them; asked by {user!r:.80}")
+        try:
+            verb = Verb(verb_text)
+        except ValueError:
+            raise UnknownVerb(f"{verb_text[:40]!r} is no verb; allowed: {', '.join(Verb)}") from None
+        vms = [VmId(vm) for vm in verbs.read_request(body).vms]
+        if verb is Verb.GET_CONFIG and self.session.ready:
+            return wire.write(await self._config_reply(vms))
+        return wire.write(answers.answer(self.session, self.held, verb, vms, self._now()))
+
+    async def _config_reply(self, vms: list[VmId]) -> verbs.SectionReply:
+        """Read the XML again and give it only where it still hashes to what was announced."""
+        rows = self.session.ledger.rows
+        bodies: dict[VmId, bytes] = {}
+        budget = limits.MESSAGE_BYTES.maximum
+        for vm in vms or list(rows):
+            if vm not in rows or budget <= 0:
+                continue
+            try:
+                reading = await self.hypervisor.read(vm, frozenset({Section.CONFIG}))
+            except HypervisorError as error:
+                raise HypervisorFailed(str(error)) from error
+            row = rows.get(vm)
+            if reading.config is None or row is None:
+                continue
+            self.session.section_read(reading, self._now())
+            if sections.section_hash(Section.CONFIG, reading.config) == row.announced[Section.CONFIG]:
+                bodies[vm] = reading.config
+                budget -= len(reading.config)
+        self._pump()
+        return answers.section_reply(self.session, Section.CONFIG, vms, self._now(), bodies)

@@ -1,0 +1,268 @@
+"""One host in the view: its state, its confirmed epoch, the roster held, and the sections held of its VMs."""
+
+from __future__ import annotations
+
+from array import array
+from collections import deque
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from vmpulse_consumers.view.states import HostInput, HostState, step
+from vmpulse_contract import columns, sections
+from vmpulse_contract.sections import ABSENT, BODIED, Section
+from vmpulse_contract.stream import HostFacts
+
+if TYPE_CHECKING:
+    from vmpulse_consumers.view.bodies import Bodies
+    from vmpulse_consumers.view.runtime import Block
+    from vmpulse_contract.identity import HostId, VmId
+    from vmpulse_contract.stream import Roster, Tombstone
+    from vmpulse_contract.verbs import Verb
+
+WIDTH: Final = len(Section)
+RETIRED_KEPT: Final = 16
+"""Retired epochs remembered for each host: one agent restart a minute for a quarter of an hour."""
+DRIFT: Final = 200e-6
+"""Margin for clocks that run apart: twice what a common crystal may drift (100 ppm)."""
+
+
+class Request(NamedTuple):
+    """A question to put to a host. ``vms`` empty: all. ``sent_at`` is when it was handed out; ages count from it."""
+
+    host: HostId
+    verb: Verb
+    vms: tuple[VmId, ...]
+    number: int
+    sent_at: float
+
+
+class Host:
+    """What the view holds of one host.
+
+    ``announced`` and ``held`` are hashes, four for each VM in layout order and Section order; ``bodies`` goes with ``held``.
+    A held hash is never without its body (promise V5). ``seq`` is the last one applied of ``epoch``. ``section_as_of``
+    remembers which announced hash is how old, as far as it is newer than the roster.
+    """
+
+    __slots__ = (
+        "announced",
+        "block",
+        "bodies",
+        "confirmed_at",
+        "digest",
+        "elapsed",
+        "epoch",
+        "facts",
+        "first_frame",
+        "frame_ms",
+        "frame_seq",
+        "heard_at",
+        "held",
+        "id",
+        "in_flight",
+        "index",
+        "layout",
+        "messages",
+        "offset",
+        "offset_at",
+        "packed_vms",
+        "provisional",
+        "provisional_seq",
+        "queued",
+        "reply_as_of",
+        "retired",
+        "retries",
+        "retry_at",
+        "roster_as_of",
+        "roster_ms",
+        "section_as_of",
+        "seq",
+        "since",
+        "state",
+        "tokens",
+        "tombstones",
+        "vms",
+        "want_roster",
+    )
+
+    def __init__(self, host: HostId, block: Block, now: float) -> None:
+        self.id = host
+        self.state = HostState.UNKNOWN
+        self.since = now
+        self.heard_at = now
+        self.messages = 0
+        self.facts = HostFacts()
+        self.epoch = 0
+        self.seq = 0
+        self.confirmed_at = float("-inf")
+        self.provisional = 0
+        self.provisional_seq = 0
+        self.retired: deque[int] = deque(maxlen=RETIRED_KEPT)
+        self.layout = 0
+        self.roster_as_of = 0
+        self.roster_ms = 0
+        self.vms: list[VmId] = []
+        self.index: dict[VmId, int] = {}
+        self.packed_vms = b""
+        self.tokens: array[int] = array("Q")
+        self.elapsed: list[int | None] = []
+        self.tombstones: tuple[Tombstone, ...] = ()
+        self.announced: array[int] = array("Q")
+        self.held: array[int] = array("Q")
+        self.bodies: list[bytes | None] = []
+        self.section_as_of: dict[tuple[VmId, Section], int] = {}
+        self.reply_as_of = 0
+        self.digest: int | None = None
+        self.block = block
+        self.first_frame = True
+        self.frame_seq = 0
+        self.frame_ms: int | None = None
+        self.offset: float | None = None
+        self.offset_at = 0.0
+        self.want_roster = False
+        self.queued = False
+        self.in_flight: Request | None = None
+        self.retries = 0
+        self.retry_at = 0.0
+
+    # --- state --------------------------------------------------------------------------------------------------
+
+    def given(self, event: HostInput, now: float) -> bool:
+        """Step the state machine. Tells whether the state has changed. Raises IllegalTransition."""
+        new = step(self.state, event)
+        changed = new is not self.state
+        if changed:
+            self.state, self.since = new, now
+        return changed
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether a roster fetched by rpc has been applied for the epoch that is held."""
+        return self.epoch != 0
+
+    def admit(self, seq: int) -> int | None:
+        """Take the next stream message of the confirmed epoch.
+
+        Gives how many messages are missing before it, or None for a repeat. A gap is only noted: digests decide.
+        """
+        if seq <= self.seq:
+            return None
+        missing = seq - self.seq - 1 if self.seq else 0
+        self.seq = seq
+        return missing
+
+    def adopt(self, epoch: int, now: float) -> bool:
+        """Make *epoch* the confirmed one. Tells whether it is another than before."""
+        self.confirmed_at = now
+        if epoch == self.epoch:
+            return False
+        if self.epoch:
+            self.retired.append(self.epoch)
+        if epoch in self.retired:
+            self.retired.remove(epoch)
+        self.epoch = epoch
+        # Stream messages of this epoch seen so far were passed over; what they said is in the roster or in a digest.
+        self.seq = self.provisional_seq if epoch == self.provisional else 0
+        self.provisional = self.provisional_seq = 0
+        self.section_as_of.clear()
+        self.reply_as_of = self.frame_seq = self.roster_as_of = 0
+        self.frame_ms = self.offset = None
+        self.first_frame = True
+        return True
+
+    # --- time ---------------------------------------------------------------------------------------------------
+
+    def measure(self, monotonic_ms: int, sent_at: float, now: float) -> None:
+        """Take in one measure of the agent's clock: its reading, in a reply to what we asked at *sent_at*.
+
+        The offset is our clock at the asking less the agent's time, so it errs by at most one round trip, on the side
+        of too old. The best measure stands, less a margin for drift (promise V7).
+        """
+        measured = sent_at - monotonic_ms / 1000
+        kept = float("-inf") if self.offset is None else self.offset - DRIFT * (now - self.offset_at)
+        self.offset, self.offset_at = max(measured, kept), now
+
+    def frame_age(self, now: float) -> float | None:
+        """Seconds since the agent made the last frame applied; None before that or before the clock was measured."""
+        if self.frame_ms is None or self.offset is None:
+            return None
+        margin = DRIFT * max(0.0, now - self.offset_at)
+        return max(0.0, now - self.offset - self.frame_ms / 1000) + margin
+
+    # --- sections -----------------------------------------------------------------------------------------------
+
+    def replace_roster(self, roster: Roster, as_of: int, bodies: Bodies) -> tuple[list[VmId], list[VmId]]:
+        """Take in a roster. Gives the VMs that are new and those that are no longer there.
+
+        Of the announced hashes the newer wins for each VM and section. Bodies held stay with their VM, unless it began
+        another life; one whose hash differs now is shown until its repair.
+        """
+        old = _Sections(self.index, self.tokens, self.announced, self.held, self.bodies)
+        vms = roster.vm_ids()
+        self.vms, self.packed_vms, self.index = vms, roster.vms, {vm: row for row, vm in enumerate(vms)}
+        self.tokens, self.announced = roster.start_tokens(), roster.announced()
+        self.held, self.bodies = array("Q", bytes(8 * WIDTH * len(vms))), [None] * (WIDTH * len(vms))
+        newer = {key: seq for key, seq in self.section_as_of.items() if seq > as_of and key[0] in self.index}
+        for vm, section in newer:
+            self.announced[self.index[vm] * WIDTH + section] = old.announced[old.rows[vm] * WIDTH + section]
+        self.section_as_of, self.digest = newer, None
+        for vm in self.index.keys() & old.rows.keys():
+            self._carry(vm, old)
+        for body in old.bodies:
+            bodies.release(body)
+        self.layout, self.roster_ms, self.roster_as_of = roster.layout, roster.monotonic_ms, as_of
+        self.elapsed, self.facts, self.tombstones = roster.elapsed(), roster.facts, roster.tombstones
+        return [vm for vm in vms if vm not in old.rows], [vm for vm in old.rows if vm not in self.index]
+
+    def _carry(self, vm: VmId, old: _Sections) -> None:
+        """Move the bodies held of a VM from its old row to its new one."""
+        row, was = self.index[vm], old.rows[vm]
+        if self.tokens[row] != old.tokens[was]:
+            return
+        for section in BODIED:
+            at, before = row * WIDTH + section, was * WIDTH + section
+            self.held[at], self.bodies[at] = old.held[before], old.bodies[before]
+            old.bodies[before] = None
+
+    def announce(self, vm: VmId, section: Section, value: int, as_of: int) -> bool:
+        """Take in what the host says a hash is, as of *as_of*. Tells whether that is the newest word on it."""
+        row = self.index.get(vm)
+        if row is None or as_of < self.section_as_of.get((vm, section), self.roster_as_of):
+            return False
+        at = row * WIDTH + section
+        if self.announced[at] != value:
+            self.announced[at], self.digest = value, None
+        self.section_as_of[vm, section] = as_of
+        return True
+
+    def hold(self, vm: VmId, section: Section, value: int, body: bytes, bodies: Bodies) -> None:
+        """Store a hash together with its body, which the caller has checked against it (promise V5)."""
+        at = self.index[vm] * WIDTH + section
+        bodies.release(self.bodies[at])
+        self.held[at], self.bodies[at] = value, bodies.take(body)
+
+    def unheld(self, section: Section) -> list[VmId]:
+        """The VMs whose announced hash of *section* is present and not held: what a repair asks for."""
+        announced, held = self.announced[section::WIDTH], self.held[section::WIDTH]
+        return [vm for vm, said, have in zip(self.vms, announced, held, strict=True) if said not in (ABSENT, have)]
+
+    def own_digest(self) -> int:
+        """The digest over what we think the host has announced."""
+        if self.digest is None:
+            self.digest = sections.digest(self.packed_vms, columns.to_bytes("Q", self.announced))
+        return self.digest
+
+    def drop_all(self, bodies: Bodies) -> None:
+        """Let go of all bodies: the host is forgotten."""
+        for body in self.bodies:
+            bodies.release(body)
+        self.bodies = [None] * len(self.bodies)
+
+
+class _Sections(NamedTuple):
+    """The section state that a roster replaces."""
+
+    rows: dict[VmId, int]
+    tokens: array[int]
+    announced: array[int]
+    held: array[int]
+    bodies: list[bytes | None]

@@ -1,0 +1,311 @@
+"""What the view says to readers: one row for each VM and each host, computed when asked, from one moment's state.
+
+A VM's row speaks of its owner's claim. Its status is Unknown while that host is not heard (promise V6): LOST, stopped for
+longer than STOPPED_KNOWN_S, or never confirmed. Freshness: ``fresh`` (a value no older than two ticks and a second),
+``stale`` (older, or its age is not known yet), ``unknown`` (the host is not heard).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
+
+from vmpulse_consumers.view.host import WIDTH
+from vmpulse_consumers.view.runtime import UNKNOWN_8, UNKNOWN_32
+from vmpulse_consumers.view.states import HostState
+from vmpulse_consumers.view.view import LOST_S, SLACK_S
+from vmpulse_contract import sections
+from vmpulse_contract.errors import MessageError
+from vmpulse_contract.identity import VmId, vm_text
+from vmpulse_contract.sections import ABSENT, BODIED, GuestDetails, Info, Section, Status
+from vmpulse_contract.values import VmStatus
+
+if TYPE_CHECKING:
+    from vmpulse_consumers.view.host import Host
+    from vmpulse_consumers.view.ownership import Vm
+    from vmpulse_consumers.view.view import View
+
+STOPPED_KNOWN_S: Final = LOST_S
+"""After a goodbye the last values stand as long as a silent host's would."""
+
+
+class Freshness(StrEnum):
+    """How far a VM's values can be relied on now."""
+
+    FRESH = "fresh"
+    STALE = "stale"
+    UNKNOWN = "unknown"
+
+
+class Sections(Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+    """The sections held of a VM."""
+
+    info: Info | None = None
+    status: Status | None = None
+    guest_details: GuestDetails | None = None
+
+
+class VmRow(Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+    """One VM. CPU in percent of one CPU, memory in percent, times in seconds, hashes as 16 hex digits."""
+
+    id: str
+    host: str
+    status: str
+    freshness: Freshness
+    name: str | None = None
+    age_s: float | None = None
+    cpu_user: float | None = None
+    cpu_sys: float | None = None
+    mem_usage: int | None = None
+    elapsed_time: float | None = None
+    hashes: dict[str, str] = {}
+    repairing: tuple[str, ...] = ()
+    """Sections whose announced hash is not held yet: what is shown of them is the last that was."""
+    sections: Sections | None = None
+    claims: tuple[Claim, ...] = ()
+
+
+class Claim(Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+    """What one host says of a VM."""
+
+    host: str
+    host_state: HostState
+    status: str
+    active: bool
+    owner: bool
+
+
+class HostRow(Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+    """One host. ``age_s``: of its last frame; ``silent_s``: since anything was heard of it."""
+
+    host: str
+    state: HostState
+    vms: int
+    active: int
+    silent_s: float
+    age_s: float | None = None
+    since_s: float
+    epoch: str | None = None
+    seq: int
+    fqdn: str | None = None
+    host_uuid: str | None = None
+    agent_version: str | None = None
+    hypervisor_version: str | None = None
+    libvirt_version: str | None = None
+    labels: dict[str, str] = {}
+
+
+class FleetRow(Struct, frozen=True, kw_only=True, rename="camel"):
+    """The fleet in one row; counters since the view's start."""
+
+    ready: bool
+    not_ready: tuple[str, ...]
+    broker_ok: bool
+    hosts: dict[str, int]
+    vms: int
+    freshness: dict[str, int]
+    messages: int
+    bytes: int
+    gaps: int
+    repeats: int
+    relists: int
+    repairs: int
+    rejected: int
+    worst_age_s: float | None
+
+
+def fresh_limit(host: Host) -> float:
+    """The oldest age, in seconds, that still counts as fresh: two ticks and some slack."""
+    return 2 * host.facts.tick_ms / 1000 + SLACK_S
+
+
+def heard(host: Host, now: float) -> bool:
+    """Whether what is held of the host may be said of it now."""
+    if host.state is HostState.STOPPED:
+        return now - host.since < STOPPED_KNOWN_S
+    return host.state in {HostState.LIVE, HostState.LATE} or (host.state is HostState.SYNCING and host.confirmed)
+
+
+def vm_rows(view: View, now: float, vms: Iterable[Vm], *, with_sections: bool = False) -> Iterator[VmRow]:
+    """Give the rows of *vms*."""
+    for vm in vms:
+        yield vm_row(view, now, vm, with_sections=with_sections)
+
+
+def vm_row(view: View, now: float, vm: Vm, *, with_sections: bool = False, with_claims: bool = False) -> VmRow:
+    """Give the row of one VM."""
+    host = vm.owner
+    if host is None:
+        msg = "a VM without claims is not in the view"
+        raise KeyError(msg)
+    row = host.index[vm.id]
+    at = host.block.start + row
+    runtime = view.runtime
+    age = age_of(view, host, row, now)
+    info = _decoded(host, row, Section.INFO)
+    return VmRow(
+        id=vm_text(vm.id),
+        host=host.id,
+        status=status_of(view, host, row, now).label,
+        freshness=freshness_of(host, age, now),
+        name=info.vm_name if isinstance(info, Info) else None,
+        age_s=None if age is None else round(age, 3),
+        cpu_user=_tenths(int(runtime.cpu_user[at])),
+        cpu_sys=_tenths(int(runtime.cpu_sys[at])),
+        mem_usage=_known_8(int(runtime.mem_usage[at])),
+        elapsed_time=elapsed_of(host, row, now),
+        hashes=_hashes(host, row),
+        repairing=_repairing(host, row),
+        sections=_sections(host, row) if with_sections else None,
+        claims=_claims(view, vm, now) if with_claims else (),
+    )
+
+
+def status_of(view: View, host: Host, row: int, now: float) -> VmStatus:
+    """The status to say of a VM; UNKNOWN while its host is not heard."""
+    return VmStatus(int(view.runtime.status[host.block.start + row])) if heard(host, now) else VmStatus.UNKNOWN
+
+
+def age_of(view: View, host: Host, row: int, now: float) -> float | None:
+    """Seconds since the VM's values were read: the frame's age and the VM's own (promise V7)."""
+    frame_age, own = host.frame_age(now), int(view.runtime.stats_age[host.block.start + row])
+    return None if frame_age is None or own == UNKNOWN_32 else frame_age + own / 10
+
+
+def freshness_of(host: Host, age: float | None, now: float) -> Freshness:
+    """How far the values can be relied on."""
+    if not heard(host, now):
+        return Freshness.UNKNOWN
+    return Freshness.FRESH if age is not None and age <= fresh_limit(host) else Freshness.STALE
+
+
+def elapsed_of(host: Host, row: int, now: float) -> float | None:
+    """Seconds since the VM's start: the roster's value and the time since, by the agent's monotonic clock."""
+    base = host.elapsed[row]
+    if base is None or not host.tokens[row]:
+        return None
+    roster_time = host.roster_ms if host.offset is None else (now - host.offset) * 1000
+    return round((base + max(0.0, roster_time - host.roster_ms)) / 1000, 3)
+
+
+def _tenths(value: int) -> float | None:
+    return None if value == UNKNOWN_32 else value / 10
+
+
+def _known_8(value: int) -> int | None:
+    return None if value == UNKNOWN_8 else value
+
+
+def _hashes(host: Host, row: int) -> dict[str, str]:
+    announced = host.announced[row * WIDTH : (row + 1) * WIDTH]
+    return {
+        section.label: f"{value:016x}" for section, value in zip(Section, announced, strict=True) if value != ABSENT
+    }
+
+
+def _repairing(host: Host, row: int) -> tuple[str, ...]:
+    base = row * WIDTH
+    return tuple(
+        section.label for section in BODIED if host.announced[base + section] not in {ABSENT, host.held[base + section]}
+    )
+
+
+def _decoded(host: Host, row: int, section: Section) -> sections.SectionBody | None:
+    body = host.bodies[row * WIDTH + section]
+    if body is None:
+        return None
+    try:
+        return sections.decode(section, body)
+    except MessageError:
+        # Unreachable: bodies are decoded once at the door. A row must not fail the list if that ever changes.
+        return None
+
+
+def _sections(host: Host, row: int) -> Sections:
+    info, status, details = (_decoded(host, row, section) for section in BODIED)
+    return Sections(
+        info=info if isinstance(info, Info) else None,
+        status=status if isinstance(status, Status) else None,
+        guest_details=details if isinstance(details, GuestDetails) else None,
+    )
+
+
+def _claims(view: View, vm: Vm, now: float) -> tuple[Claim, ...]:
+    return tuple(
+        Claim(
+            host=host.id,
+            host_state=host.state,
+            status=status_of(view, host, host.index[vm.id], now).label,
+            active=vm.active_on(host),
+            owner=host is vm.owner,
+        )
+        for host in vm.claims
+    )
+
+
+def vm_name(vm: Vm) -> str | None:
+    """The VM's name, if its info is held."""
+    info = _decoded(vm.owner, vm.owner.index[vm.id], Section.INFO) if vm.owner else None
+    return info.vm_name if isinstance(info, Info) else None
+
+
+def host_row(host: Host, now: float) -> HostRow:
+    """Give the row of one host."""
+    age, facts = host.frame_age(now), host.facts
+    return HostRow(
+        host=host.id,
+        state=host.state,
+        vms=len(host.vms),
+        active=sum(1 for token in host.tokens if token),
+        silent_s=round(max(0.0, now - host.heard_at), 3),
+        age_s=None if age is None else round(age, 3),
+        since_s=round(now - host.since, 3),
+        epoch=f"{host.epoch:016x}" if host.confirmed else None,
+        seq=host.seq,
+        fqdn=facts.fqdn,
+        host_uuid=facts.host_uuid,
+        agent_version=facts.agent_version,
+        hypervisor_version=facts.hypervisor_version,
+        libvirt_version=facts.libvirt_version,
+        labels=facts.labels,
+    )
+
+
+def fleet_row(view: View, now: float) -> FleetRow:
+    """Give the fleet's row."""
+    counts, not_ready = view.counts, tuple(view.not_ready(now))
+    freshness, worst = _ages(view, now)
+    return FleetRow(
+        ready=not not_ready,
+        not_ready=not_ready,
+        broker_ok=view.broker_ok,
+        hosts={state.value: sum(host.state is state for host in view.hosts.values()) for state in HostState},
+        vms=len(view.vms),
+        freshness=freshness,
+        messages=counts.messages.total(),
+        bytes=counts.bytes,
+        gaps=counts.gaps,
+        repeats=counts.repeats,
+        relists=counts.relists,
+        repairs=counts.repairs,
+        rejected=counts.rejected.total(),
+        worst_age_s=None if worst is None else round(worst, 3),
+    )
+
+
+def _ages(view: View, now: float) -> tuple[dict[str, int], float | None]:
+    """Count the VMs by freshness and find the oldest age among those whose host is heard."""
+    freshness, worst = dict.fromkeys((f.value for f in Freshness), 0), None
+    for vm in view.vms.values():
+        host = vm.owner
+        if host is None:
+            continue
+        age = age_of(view, host, host.index[vm.id], now)
+        kind = freshness_of(host, age, now)
+        freshness[kind.value] += 1
+        if age is not None and kind is not Freshness.UNKNOWN:
+            worst = age if worst is None else max(worst, age)
+    return freshness, worst

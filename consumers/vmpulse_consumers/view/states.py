@@ -1,0 +1,98 @@
+"""The states of a host, as a table: state x input -> state. A missing entry is IllegalTransition and changes nothing.
+
+What the table cannot say: *when* an input is given. CONFIRMED is given when a roster fetched by rpc has been applied, for
+whoever holds the exclusive rpc queue is the live agent; HEARD when a stream message of the confirmed epoch was applied;
+STRANGER when a message of an epoch that is not confirmed was seen; the silences only while the canary is fine.
+LOST never means dead: it says that nothing was heard. Fencing is the engine's business.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+from vmpulse_consumers.errors import IllegalTransition
+
+
+class HostState(StrEnum):
+    """What the view knows of a host."""
+
+    UNKNOWN = "unknown"
+    SYNCING = "syncing"
+    LIVE = "live"
+    LATE = "late"
+    LOST = "lost"
+    STOPPED = "stopped"
+    GONE = "gone"
+
+
+class HostInput(StrEnum):
+    """What can happen to a host."""
+
+    STRANGER = "stranger"
+    CONFIRMED = "confirmed"
+    HEARD = "heard"
+    SILENT_LATE = "silent_late"
+    SILENT_LOST = "silent_lost"
+    GOODBYE = "goodbye"
+    FORGOTTEN = "forgotten"
+
+
+_S = HostState
+_I = HostInput
+
+TABLE: Final[dict[HostState, dict[HostInput, HostState]]] = {
+    _S.UNKNOWN: {
+        _I.STRANGER: _S.SYNCING,
+        _I.CONFIRMED: _S.LIVE,
+        _I.FORGOTTEN: _S.GONE,
+    },
+    _S.SYNCING: {
+        _I.STRANGER: _S.SYNCING,
+        _I.CONFIRMED: _S.LIVE,
+        _I.SILENT_LOST: _S.LOST,
+        _I.FORGOTTEN: _S.GONE,
+    },
+    _S.LIVE: {
+        # The old epoch's data stands until the new one is confirmed; its silence is judged as ever.
+        _I.STRANGER: _S.LIVE,
+        _I.CONFIRMED: _S.LIVE,
+        _I.HEARD: _S.LIVE,
+        _I.SILENT_LATE: _S.LATE,
+        _I.SILENT_LOST: _S.LOST,
+        _I.GOODBYE: _S.STOPPED,
+    },
+    _S.LATE: {
+        _I.STRANGER: _S.LATE,
+        _I.CONFIRMED: _S.LIVE,
+        _I.HEARD: _S.LIVE,
+        _I.SILENT_LOST: _S.LOST,
+        _I.GOODBYE: _S.STOPPED,
+    },
+    _S.LOST: {
+        _I.STRANGER: _S.SYNCING,
+        _I.CONFIRMED: _S.LIVE,
+        _I.HEARD: _S.LIVE,
+        _I.GOODBYE: _S.STOPPED,
+        _I.FORGOTTEN: _S.GONE,
+    },
+    _S.STOPPED: {
+        _I.STRANGER: _S.SYNCING,
+        _I.CONFIRMED: _S.LIVE,
+        # A reply that was under way when the goodbye came; or the queue gave us something older.
+        _I.HEARD: _S.STOPPED,
+        _I.FORGOTTEN: _S.GONE,
+    },
+    _S.GONE: {
+        _I.STRANGER: _S.SYNCING,
+        _I.CONFIRMED: _S.LIVE,
+    },
+}
+
+
+def step(state: HostState, given: HostInput) -> HostState:
+    """Give the next state. Raises IllegalTransition where the table has none."""
+    try:
+        return TABLE[state][given]
+    except KeyError:
+        raise IllegalTransition(state, given) from None

@@ -1,0 +1,404 @@
+"""The view: a state machine without I/O that turns the fleet's stream into one picture, and repairs it by itself.
+
+Inputs are methods (``receive``, ``replied``, ``request_failed``, ``canary``, ``tick``), outputs are drained lists
+(``drain_requests``, ``drain_events``). Times are seconds on the caller's monotonic clock; nothing is ordered by a wall
+clock (promise V2).
+
+Rules of this file.
+- State, not history, is the truth: a message may be missing at any time. Gaps are counted; whether anything is wrong is
+  decided by comparing digests, and then asked for by verb.
+- Only a roster fetched by rpc confirms an epoch: whoever holds the exclusive rpc queue is the live agent. Until then a
+  new epoch's messages are passed over.
+- A reply says what held at its ``as_of``; of two words on one (VM, section) the higher of seq and as_of wins. A reply
+  never advances a host's seq.
+- One request in flight for each host, a bounded number overall.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+
+from vmpulse_consumers.view.bodies import Bodies
+from vmpulse_consumers.view.host import Host, Request
+from vmpulse_consumers.view.ownership import Vm
+from vmpulse_consumers.view.runtime import Runtime
+from vmpulse_consumers.view.states import HostInput, HostState
+from vmpulse_contract import stream, topology
+from vmpulse_contract.errors import MessageError, MistypedMessage, NotReady, VerbError, WrongSender
+from vmpulse_contract.identity import VmId
+from vmpulse_contract.sections import BODIED
+from vmpulse_contract.topology import Kind
+from vmpulse_contract.verbs import SECTION_OF_VERB, VERB_OF_SECTION, RosterReply, SectionReply, Verb
+
+if TYPE_CHECKING:
+    from vmpulse_contract.errors import ContractError
+    from vmpulse_contract.identity import HostId
+    from vmpulse_contract.verbs import AnyReply
+
+IN_FLIGHT: Final = 64
+"""Requests under way overall: at a round trip of 5 ms that asks 12,000 hosts a second, and keeps a start from being one burst."""
+RETRY_S: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
+"""Pause after the first, second, ... failed request to a host."""
+LOST_S: Final = 15.0
+SLACK_S: Final = 1.0
+"""A tick may come so late before it counts as missed: a busy host's look takes up to this long."""
+CANARY_MISSING_S: Final = 6.0
+"""Two canaries missed: the trouble is ours or the broker's."""
+GRACE_S: Final = 30.0
+"""After the broker is back, hosts have so long to reconnect before their silence counts: twice an agent's longest back-off."""
+REMEASURE_S: Final = 300.0
+RETIRED_ASKS_S: Final = 10.0
+"""A retired epoch that still speaks so long after is not the tail of a queue: ask who is live."""
+
+
+class HostEvent(NamedTuple):
+    """A host has changed its state."""
+
+    host: HostId
+    state: HostState
+    was: HostState
+
+
+class BrokerEvent(NamedTuple):
+    """Our own sight of the broker is lost or back."""
+
+    back: bool
+
+
+Event: TypeAlias = HostEvent | BrokerEvent
+
+
+class Counts:
+    """What the view has done since its start; cumulative, for metrics."""
+
+    def __init__(self) -> None:
+        self.messages: Counter[str] = Counter()
+        self.bytes = 0
+        self.gaps = 0
+        self.repeats = 0
+        self.strangers = 0
+        self.digest_mismatches = 0
+        self.layout_mismatches = 0
+        self.relists = 0
+        self.repairs = 0
+        self.requests_failed: Counter[str] = Counter()
+        self.rejected: Counter[str] = Counter()
+
+
+class View:
+    """The picture of the fleet."""
+
+    def __init__(self, now: float) -> None:
+        self.hosts: dict[HostId, Host] = {}
+        self.vms: dict[VmId, Vm] = {}
+        self.runtime = Runtime()
+        self.bodies = Bodies()
+        self.counts = Counts()
+        self.started = now
+        self.broker_ok = False
+        self._canary_at: float | None = None
+        self._silence_from = now
+        self._events: list[Event] = []
+        self._waiting: deque[Host] = deque()
+        self._requests: list[Request] = []
+        self._in_flight = 0
+        self._number = 0
+
+    # --- inputs: the stream -------------------------------------------------------------------------------------
+
+    def receive(self, exchange: str, routing_key: str, user_id: str | None, body: bytes, now: float) -> None:
+        """Apply one stream message. Raises MessageError for one that nobody can use; it has changed nothing."""
+        try:
+            self._receive(exchange, routing_key, user_id, body, now)
+        except MessageError as error:
+            self.counts.rejected[error.reason] += 1
+            raise
+
+    def _receive(self, exchange: str, routing_key: str, user_id: str | None, body: bytes, now: float) -> None:
+        key = topology.parse_stream_key(exchange, routing_key)
+        if user_id != key.host:
+            raise WrongSender(f"routing key {routing_key!r:.100} with user_id {user_id!r:.80}; they must name one host")
+        self.counts.messages[key.kind] += 1
+        self.counts.bytes += len(body)
+        match key.kind:
+            case Kind.FRAME:
+                self._frame(key.host, stream.read_frame(body), now)
+            case Kind.ROSTER:
+                self._roster(key.host, stream.read_roster(body), now)
+            case Kind.CHANGE:
+                change = stream.read_change(body)
+                if change.section is not key.section:
+                    raise MistypedMessage(f"a change of {change.section.label} with routing key {routing_key!r:.100}")
+                self._change(key.host, change, now)
+            case _:
+                self._goodbye(key.host, stream.read_goodbye(body), now)
+
+    def _admit(self, host_id: HostId, epoch: int, seq: int, now: float) -> Host | None:
+        """Give the host if the message is to be applied: of the confirmed epoch, and not seen yet."""
+        host = self.hosts.get(host_id) or self._meet(host_id, now)
+        host.messages += 1
+        if epoch != host.epoch:
+            self._stranger(host, epoch, seq, now)
+            return None
+        missing = host.admit(seq)
+        if missing is None:
+            self.counts.repeats += 1
+            return None
+        self.counts.gaps += missing
+        host.heard_at = now
+        self._step(host, HostInput.HEARD, now)
+        return host
+
+    def _meet(self, host_id: HostId, now: float) -> Host:
+        host = self.hosts[host_id] = Host(host_id, self.runtime.allocate(0), now)
+        return host
+
+    def _stranger(self, host: Host, epoch: int, seq: int, now: float) -> None:
+        """A message of an epoch that is not confirmed: ask by rpc who the live agent is."""
+        self.counts.strangers += 1
+        if epoch in host.retired and now - host.confirmed_at < RETIRED_ASKS_S:
+            return
+        if not host.confirmed:
+            host.heard_at = now
+        self._step(host, HostInput.STRANGER, now)
+        host.provisional_seq = max(seq, host.provisional_seq) if epoch == host.provisional else seq
+        host.provisional = epoch
+        self._relist(host)
+
+    def _frame(self, host_id: HostId, frame: stream.Frame, now: float) -> None:
+        host = self._admit(host_id, frame.epoch, frame.seq, now)
+        if host is None or frame.seq <= host.roster_as_of:
+            return
+        if frame.layout != host.layout or frame.count != host.block.size:
+            self.counts.layout_mismatches += 1
+            self._relist(host)
+            return
+        self.runtime.store(host.block, frame)
+        host.frame_ms, host.frame_seq, host.first_frame = frame.monotonic_ms, frame.seq, False
+        if frame.digest != host.own_digest() and frame.seq > host.reply_as_of:
+            self.counts.digest_mismatches += 1
+            self._relist(host)
+        elif now - host.offset_at > REMEASURE_S:
+            self._relist(host)
+
+    def _roster(self, host_id: HostId, message: stream.RosterMessage, now: float) -> None:
+        host = self._admit(host_id, message.epoch, message.seq, now)
+        if host is not None and message.seq > host.roster_as_of:
+            self._apply_roster(host, message.roster, message.seq, met=False)
+
+    def _change(self, host_id: HostId, change: stream.ChangeEvent, now: float) -> None:
+        host = self._admit(host_id, change.epoch, change.seq, now)
+        if host is None:
+            return
+        vm = VmId(change.vm)
+        if not host.announce(vm, change.section, change.hash, change.seq):
+            return
+        if change.body is not None and change.section in BODIED:
+            host.hold(vm, change.section, change.hash, change.body, self.bodies)
+        elif change.section in BODIED:
+            self._want(host)
+
+    def _goodbye(self, host_id: HostId, goodbye: stream.Goodbye, now: float) -> None:
+        host = self._admit(host_id, goodbye.epoch, goodbye.seq, now)
+        if host is not None:
+            self._step(host, HostInput.GOODBYE, now)
+
+    # --- inputs: replies ----------------------------------------------------------------------------------------
+
+    def replied(self, request: Request, reply: AnyReply, now: float) -> None:
+        """Apply the answer to a request that ``drain_requests`` gave. Raises MessageError for one that does not fit."""
+        host = self._answered(request)
+        if host is None:
+            return
+        if isinstance(reply, RosterReply):
+            self._relisted(host, reply, request, now)
+        elif isinstance(reply, SectionReply):
+            self._repaired(host, reply, request, now)
+        self._want(host)
+
+    def request_failed(self, request: Request, error: ContractError, now: float) -> None:
+        """A request got no usable answer: ask again later, for as long as the host is heard."""
+        host = self._answered(request)
+        if host is None:
+            return
+        self.counts.requests_failed[error.code if isinstance(error, VerbError) else "message"] += 1
+        # An agent that has just begun answers in a moment.
+        self._put_off(host, now, RETRY_S[0] if isinstance(error, NotReady) else None)
+        if request.verb is Verb.GET_ROSTER:
+            host.want_roster = True
+        self._want(host)
+
+    @staticmethod
+    def _put_off(host: Host, now: float, pause: float | None = None) -> None:
+        """Ask the host nothing for a while, longer each time."""
+        host.retry_at = now + (RETRY_S[min(host.retries, len(RETRY_S) - 1)] if pause is None else pause)
+        host.retries += 1
+
+    def _answered(self, request: Request) -> Host | None:
+        host = self.hosts.get(request.host)
+        if host is None or host.in_flight is None or host.in_flight.number != request.number:
+            return None
+        host.in_flight = None
+        self._in_flight -= 1
+        return host
+
+    def _relisted(self, host: Host, reply: RosterReply, request: Request, now: float) -> None:
+        if reply.roster is None or not reply.epoch:
+            raise MistypedMessage("not a RosterReply: it has no roster or no epoch")
+        host.retries = 0
+        new_epoch = host.adopt(reply.epoch, now)
+        host.measure(reply.monotonic_ms, request.sent_at, now)
+        host.heard_at = now
+        self._step(host, HostInput.CONFIRMED, now)
+        if reply.as_of >= host.roster_as_of:
+            self._apply_roster(host, reply.roster, reply.as_of, met=new_epoch)
+
+    def _repaired(self, host: Host, reply: SectionReply, request: Request, now: float) -> None:
+        if reply.epoch != host.epoch:
+            self._relist(host)
+            return
+        section = SECTION_OF_VERB[request.verb]
+        host.reply_as_of = max(host.reply_as_of, reply.as_of)
+        for vm, record in reply.vms.items():
+            known = VmId(vm)
+            if host.announce(known, section, record.hash, reply.as_of):
+                host.hold(known, section, record.hash, record.body, self.bodies)
+        if set(request.vms) - reply.vms.keys() - set(reply.remaining):
+            # The host has no such section now although it announced one: its roster will tell.
+            self._relist(host)
+        if reply.vms:
+            host.retries = 0
+        else:
+            self._put_off(host, now)
+
+    # --- inputs: time -------------------------------------------------------------------------------------------
+
+    def canary(self, now: float) -> None:
+        """Our own canary came through the stream's queue."""
+        if not self.broker_ok:
+            self.broker_ok = True
+            if self._canary_at is not None:
+                self._silence_from = now + GRACE_S
+                self._events.append(BrokerEvent(back=True))
+        self._canary_at = now
+
+    def tick(self, now: float) -> None:
+        """Judge silence, and put off requests whose time has come. Call it about once a second."""
+        if self._canary_at is not None and self.broker_ok and now - self._canary_at > CANARY_MISSING_S:
+            self.broker_ok = False
+            self._events.append(BrokerEvent(back=False))
+        for host in self.hosts.values():
+            if self.broker_ok:
+                self._judge_silence(host, now)
+            if host.retry_at and host.retry_at <= now:
+                host.retry_at = 0.0
+                self._want(host)
+
+    def _judge_silence(self, host: Host, now: float) -> None:
+        if host.state not in {HostState.SYNCING, HostState.LIVE, HostState.LATE}:
+            return
+        silent = now - max(host.heard_at, self._silence_from)
+        tick_s = host.facts.tick_ms / 1000
+        if silent > max(LOST_S, 5 * tick_s):
+            self._step(host, HostInput.SILENT_LOST, now)
+        elif silent > 2 * tick_s + SLACK_S and host.state is HostState.LIVE:
+            self._step(host, HostInput.SILENT_LATE, now)
+
+    # --- outputs ------------------------------------------------------------------------------------------------
+
+    def drain_requests(self, now: float) -> list[Request]:
+        """Hand out the requests to send now; each must come back through ``replied`` or ``request_failed``."""
+        while self._waiting and self._in_flight < IN_FLIGHT:
+            self._ask(self._waiting.popleft(), now)
+        requests, self._requests = self._requests, []
+        return requests
+
+    def drain_events(self) -> list[Event]:
+        """Hand out what has happened, in order."""
+        events, self._events = self._events, []
+        return events
+
+    def not_ready(self, now: float) -> list[str]:
+        """The reasons why the view is not ready; empty: it is. Ready: each known host is confirmed, STOPPED or LOST."""
+        reasons = []
+        if self._canary_at is None:
+            reasons.append("the stream has not been heard yet")
+        elif not self.broker_ok:
+            reasons.append("the broker is lost")
+        if now - self.started < CANARY_MISSING_S:
+            reasons.append("hosts have had less than two ticks to be heard")
+        waiting = [host.id for host in self.hosts.values() if host.state in {HostState.UNKNOWN, HostState.SYNCING}]
+        if waiting:
+            reasons.append(f"{len(waiting)} hosts are not confirmed yet, among them {', '.join(sorted(waiting)[:3])}")
+        return reasons
+
+    # --- requests -----------------------------------------------------------------------------------------------
+
+    def _relist(self, host: Host) -> None:
+        host.want_roster = True
+        self._want(host)
+
+    def _want(self, host: Host) -> None:
+        """Queue the host for a request if it needs one and may have one."""
+        if host.in_flight is None and not host.retry_at and not host.queued and self._next(host) is not None:
+            host.queued = True
+            self._waiting.append(host)
+
+    @staticmethod
+    def _next(host: Host) -> tuple[Verb, tuple[VmId, ...]] | None:
+        """What to ask the host next: its roster first, for it says what else is missing."""
+        if host.state is HostState.STOPPED:
+            return None
+        if host.want_roster:
+            return Verb.GET_ROSTER, ()
+        if host.confirmed and host.state is not HostState.LOST:
+            for section in BODIED:
+                unheld = host.unheld(section)
+                if unheld:
+                    return VERB_OF_SECTION[section], tuple(unheld)
+        return None
+
+    def _ask(self, host: Host, now: float) -> None:
+        host.queued = False
+        wanted = self._next(host)
+        if wanted is None or host.in_flight is not None:
+            return
+        verb, vms = wanted
+        if verb is Verb.GET_ROSTER:
+            host.want_roster = False
+            self.counts.relists += 1
+        else:
+            self.counts.repairs += 1
+        self._number += 1
+        self._in_flight += 1
+        host.in_flight = Request(host.id, verb, vms, self._number, now)
+        self._requests.append(host.in_flight)
+
+    # --- rosters ------------------------------------------------------------------------------------------------
+
+    def _apply_roster(self, host: Host, roster: stream.Roster, as_of: int, *, met: bool) -> None:
+        """Replace what we know of a host's VMs. *met*: an epoch was confirmed, so what is listed has not just begun."""
+        old_index, old_tokens, old_block = host.index, host.tokens, host.block
+        added, gone = host.replace_roster(roster, as_of, self.bodies)
+        kept = [(old_index[vm], row) for vm, row in host.index.items() if vm in old_index]
+        host.block = self.runtime.allocate(len(host.vms))
+        self.runtime.carry(old_block, host.block, kept)
+        self.runtime.release(old_block)
+        for vm in gone:
+            self._drop_claim(vm, host)
+        for vm in added:
+            self.vms.setdefault(vm, Vm(vm)).add_claim(host, turned=not met)
+        for was, row in kept:
+            if old_tokens[was] != host.tokens[row]:
+                self.vms[host.vms[row]].settle(host, turned=not met)
+        self._want(host)
+
+    def _drop_claim(self, vm: VmId, host: Host) -> None:
+        if self.vms[vm].drop_claim(host):
+            del self.vms[vm]
+
+    def _step(self, host: Host, given: HostInput, now: float) -> None:
+        was = host.state
+        if host.given(given, now):
+            self._events.append(HostEvent(host.id, host.state, was))

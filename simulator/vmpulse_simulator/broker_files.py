@@ -1,0 +1,140 @@
+"""What a private broker needs before it can start: free ports, configuration, users."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import random
+import secrets
+import socket
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+LOOPBACK = "127.0.0.1"
+# Below the usual ephemeral range (32768 and up): a client that reconnects in a loop to a dead port of that range may be
+# given the very port as its own and connect to itself, and the node could not come back on it. 25672 is RabbitMQ's own.
+PORTS = range(20_000, 25_600)
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerUser:
+    """A user that exists from the first moment, with permissions on the virtual host ``/``."""
+
+    name: str
+    password: str
+    tags: tuple[str, ...] = ()
+    configure: str = ".*"
+    write: str = ".*"
+    read: str = ".*"
+    topics: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """Topic exchange -> (write, read), as regular expressions on the routing key."""
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerPorts:
+    """The loopback ports of one node; they stay the same over its restarts."""
+
+    amqp: int
+    dist: int
+    epmd: int
+    management: int
+    prometheus: int
+
+
+def free_ports() -> BrokerPorts:
+    """Ports nobody listens on now, drawn at random so that brokers started side by side rarely meet."""
+    held: list[socket.socket] = []
+    try:
+        while len(held) < len(BrokerPorts.__slots__):
+            candidate = socket.socket()
+            try:
+                candidate.bind((LOOPBACK, random.choice(PORTS)))  # noqa: S311 - spread, not secrecy
+            except OSError:
+                candidate.close()
+            else:
+                held.append(candidate)
+        return BrokerPorts(*(each.getsockname()[1] for each in held))
+    finally:
+        for each in held:
+            each.close()
+
+
+def password_hash(password: str) -> str:
+    """RabbitMQ's rabbit_password_hashing_sha256: base64 of a 4-byte salt and the hash of salt and password."""
+    salt = secrets.token_bytes(4)
+    return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode("ascii")
+
+
+def definitions(users: Iterable[BrokerUser]) -> dict[str, object]:
+    """The definitions the node loads at boot; since they exist, it creates no ``guest``."""
+    known = tuple(users)
+    return {
+        "vhosts": [{"name": "/"}],
+        "users": [
+            {
+                "name": user.name,
+                "password_hash": password_hash(user.password),
+                "hashing_algorithm": "rabbit_password_hashing_sha256",
+                "tags": ",".join(user.tags),
+            }
+            for user in known
+        ],
+        "permissions": [
+            {"user": u.name, "vhost": "/", "configure": u.configure, "write": u.write, "read": u.read} for u in known
+        ],
+        "topic_permissions": [
+            {"user": user.name, "vhost": "/", "exchange": exchange, "write": write, "read": read}
+            for user in known
+            for exchange, (write, read) in user.topics.items()
+        ],
+    }
+
+
+def write_files(
+    home: Path, ports: BrokerPorts, users: Iterable[BrokerUser], plugins: Iterable[str], extra: str
+) -> None:
+    """Write configuration, plugins and definitions into the node's folder, readable by its owner alone."""
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    settings = {
+        "listeners.tcp.1": f"{LOOPBACK}:{ports.amqp}",
+        "loopback_users": "none",
+        "heartbeat": "5",
+        "load_definitions": home / "definitions.json",
+        "log.console": "false",
+        "log.file": home / "node.log",
+        "log.file.level": "info",
+    }
+    if "rabbitmq_management" in plugins:
+        settings |= {"management.tcp.ip": LOOPBACK, "management.tcp.port": str(ports.management)}
+    if "rabbitmq_prometheus" in plugins:
+        settings |= {"prometheus.tcp.ip": LOOPBACK, "prometheus.tcp.port": str(ports.prometheus)}
+    lines = "".join(f"{key} = {value}\n" for key, value in settings.items())
+    (home / "rabbitmq.conf").write_text(lines + extra, encoding="utf-8")
+    (home / "enabled_plugins").write_text(f"[{','.join(plugins)}].\n", encoding="ascii")
+    (home / "definitions.json").write_text(json.dumps(definitions(users)), encoding="utf-8")
+
+
+def environment(home: Path, ports: BrokerPorts, node: str) -> dict[str, str]:
+    """A clean environment: nothing of another broker's settings may reach this one."""
+    inherited = {key: os.environ[key] for key in ("PATH", "TZ") if key in os.environ}
+    return inherited | {
+        "HOME": str(home),  # where Erlang keeps the cookie
+        "LANG": "C.UTF-8",
+        "ERL_CRASH_DUMP_SECONDS": "0",
+        "ERL_EPMD_ADDRESS": LOOPBACK,
+        "ERL_EPMD_PORT": str(ports.epmd),
+        "RABBITMQ_CONFIG_FILE": str(home / "rabbitmq.conf"),
+        "RABBITMQ_CONF_ENV_FILE": "/dev/null",
+        "RABBITMQ_DIST_PORT": str(ports.dist),
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(home / "enabled_plugins"),
+        "RABBITMQ_LOG_BASE": str(home),
+        "RABBITMQ_MNESIA_BASE": str(home / "data"),
+        "RABBITMQ_NODENAME": node,
+        "RABBITMQ_PID_FILE": str(home / "node.pid"),
+        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
+        # Makes the start script become the Erlang VM instead of standing in front of it as a shell.
+        "RUNNING_UNDER_SYSTEMD": "true",
+    }

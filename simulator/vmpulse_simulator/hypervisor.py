@@ -1,0 +1,166 @@
+"""The hypervisor of one simulated host: the agent's port, kept from memory, and the operator's side of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vmpulse_agent.errors import HypervisorError
+from vmpulse_agent.hypervisor import (
+    DeviceSample,
+    Exit,
+    HypervisorEvent,
+    HypervisorFacts,
+    LifecycleChange,
+    LifecycleEvent,
+    Look,
+    Notify,
+    SectionReading,
+    SectionsStale,
+)
+from vmpulse_contract.sections import Section
+from vmpulse_contract.values import VmStatus
+from vmpulse_contract.verbs import HostStats
+from vmpulse_simulator.device_counters import device_counters
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from vmpulse_contract.identity import HostId, VmId
+    from vmpulse_simulator.domain import SimulatedDomain
+
+CPUS = 128
+MEMORY_MIB = 1 << 20
+
+
+class SimulatedHypervisor:
+    """One host with its domains; implements vmpulse_agent.hypervisor.Hypervisor.
+
+    It outlives its agents: whatever happens while no agent has it open is announced to nobody, as in real life.
+
+    Args:
+        host: the host's id.
+        uuid: the host's UUID.
+        domains: those defined at first, running or not.
+        clock: monotonic seconds, the clock of the event loop that the agent runs in.
+    """
+
+    def __init__(self, host: HostId, uuid: str, domains: Iterable[SimulatedDomain], clock: Callable[[], float]) -> None:
+        self.host = host
+        self.uuid = uuid
+        self.clock = clock
+        self.domains: dict[VmId, SimulatedDomain] = {domain.vm: domain for domain in domains}
+        self._born = clock()
+        self._last_id = max((domain.life.domain_id for domain in self.domains.values() if domain.life), default=0)
+        self._notify: Notify | None = None
+        self._frozen = False
+
+    # --- the agent's port ---------------------------------------------------------------------------------------
+
+    async def open(self, notify: Notify) -> None:
+        """Begin to announce events to *notify*."""
+        self._notify = notify
+
+    async def facts(self) -> HypervisorFacts:
+        """Give the facts of the host."""
+        return HypervisorFacts(host_uuid=self.uuid, hypervisor_version="7.2.0", libvirt_version="9.0.0")
+
+    async def look(self) -> Look:
+        """Look at all domains."""
+        now = self.clock()
+        return Look(now, [domain.look(now) for domain in self.domains.values()])
+
+    async def read(self, vm: VmId, wanted: frozenset[Section]) -> SectionReading:
+        """Read the wanted sections of one domain."""
+        domain = self.domains.get(vm)
+        if domain is None:
+            raise HypervisorError(f"no domain with id {vm.hex()}")
+        return SectionReading(
+            vm,
+            info=domain.info() if Section.INFO in wanted else None,
+            config=domain.config() if Section.CONFIG in wanted else None,
+            status=domain.status() if Section.STATUS in wanted else None,
+            guest_details=domain.guest_details() if Section.GUEST_DETAILS in wanted else None,
+        )
+
+    async def device_sample(self) -> DeviceSample:
+        """Read the device counters of all running domains."""
+        now = self.clock()
+        counters = {
+            domain.vm: device_counters(domain, domain.life, now) for domain in self.domains.values() if domain.life
+        }
+        return DeviceSample(now, counters)
+
+    async def host_stats(self) -> HostStats:
+        """Add up what the domains do."""
+        lives = [(domain, domain.life.load) for domain in self.domains.values() if domain.life]
+        user = min(sum(load.user for _, load in lives) / 10 / CPUS, 95.0)
+        system = min(sum(load.system for _, load in lives) / 10 / CPUS, 100.0 - user)
+        used = min(sum(domain.memory_mib for domain, _ in lives), MEMORY_MIB)
+        return HostStats(
+            cpu_user=round(user, 1),
+            cpu_sys=round(system, 1),
+            cpu_idle=round(100 - user - system, 1),
+            cpu_load=round((user + system) * CPUS / 100, 2),
+            cpu_count=CPUS,
+            mem_total=MEMORY_MIB,
+            mem_used=used,
+            mem_free=MEMORY_MIB - used,
+            swap_total=0,
+            swap_free=0,
+            vm_count=len(self.domains),
+            vm_active=len(lives),
+            vm_migrating=0,
+            elapsed_time=round(self.clock() - self._born, 3),
+        )
+
+    async def close(self) -> None:
+        """Announce nothing any more."""
+        self._notify = None
+
+    # --- the operator's side ------------------------------------------------------------------------------------
+
+    def power_on(self, vm: VmId) -> None:
+        """Start a domain that is defined and does not run."""
+        self._last_id += 1
+        domain, now = self.domains[vm], self.clock()
+        domain.start(self._last_id, now)
+        if self._frozen and domain.life:
+            domain.life.load.freeze(now)
+        self._announce(LifecycleEvent(vm, LifecycleChange.STARTED))
+
+    def power_off(self, vm: VmId, end: Exit) -> None:
+        """End a running domain; it stays defined."""
+        self.domains[vm].stop(end)
+        self._announce(LifecycleEvent(vm, LifecycleChange.STOPPED, end))
+
+    def undefine(self, vm: VmId) -> SimulatedDomain:
+        """Forget a domain that does not run; it can be defined again."""
+        domain = self.domains.pop(vm)
+        self._announce(LifecycleEvent(vm, LifecycleChange.UNDEFINED))
+        return domain
+
+    def define(self, domain: SimulatedDomain) -> None:
+        """Define a domain; it does not run yet."""
+        self.domains[domain.vm] = domain
+        self._announce(LifecycleEvent(domain.vm, LifecycleChange.DEFINED))
+
+    def changed(self, vm: VmId, *sections: Section) -> None:
+        """Announce that sections of a domain are no longer what they were."""
+        self._announce(SectionsStale(vm, frozenset(sections)))
+
+    def running(self, vm: VmId) -> bool:
+        """Tell whether a domain runs and is up."""
+        domain = self.domains.get(vm)
+        return domain is not None and domain.life is not None and domain.life.status is VmStatus.UP
+
+    def freeze(self) -> None:
+        """Keep every load as it is from now on."""
+        self._frozen = True
+        now = self.clock()
+        for domain in self.domains.values():
+            if domain.life:
+                domain.life.load.freeze(now)
+
+    def _announce(self, event: HypervisorEvent) -> None:
+        if self._notify is not None:
+            self._notify(event)

@@ -1,0 +1,33 @@
+"""Fixtures that more than one folder uses."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from vmpulse_simulator.private_broker import BrokerUser, PrivateBroker, broker_available
+
+ADMIN = BrokerUser("test.admin", "test-admin", tags=("administrator", "impersonator"))
+
+
+def require_broker() -> None:
+    """Without RabbitMQ: skip on a laptop, fail in CI, where a skip would pass for a success."""
+    reason = broker_available()
+    if reason is None:
+        return
+    if os.environ.get("CI", "").lower() in {"1", "true"}:
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateBroker]:
+    """A real node for the whole session; ``broker.url()`` is the address for a user who may do everything.
+
+    Tests share it: each takes exchange and queue names, or virtual hosts, of its own.
+    """
+    require_broker()
+    with PrivateBroker(root=tmp_path_factory.mktemp("broker"), users=[ADMIN]) as node:
+        yield node
