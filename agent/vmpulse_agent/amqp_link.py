@@ -240,13 +240,17 @@ class AmqpLink:
         task.add_done_callback(self._tasks.discard)
 
     async def _send(self, channel: UnderlayChannel, flow: Flow, number: int, message: Outgoing) -> None:
+        taken = False
         try:
-            confirm = await channel.basic_publish(
+            await channel.basic_publish(
                 message.body,
                 exchange=message.exchange,
                 routing_key=message.routing_key,
                 properties=properties(flow.agent.host, message),
             )
+            taken = True
+        except aiormq.exceptions.DeliveryError:
+            log.info("host %s: the broker refused a %s", flow.agent.host, message.kind)
         except (aiormq.exceptions.AMQPError, ConnectionError, RuntimeError, TimeoutError) as error:
             # RuntimeError: aiormq's answer to a publish on a transport that is closing. The link's own supervision
             # sees the end of the connection; the session says the change again on reconnect.
@@ -254,12 +258,9 @@ class AmqpLink:
             return
         finally:
             flow.in_flight.pop(number, None)
-        if message.change is None:
-            return
-        if isinstance(confirm, Basic.Ack):
-            flow.agent.confirmed(message.change, message.seq)
-        else:
-            flow.agent.refused(message.change, message.seq)
+        if message.change is not None:
+            settle = flow.agent.confirmed if taken else flow.agent.refused
+            settle(message.change, message.seq)
 
     # --- verbs --------------------------------------------------------------------------------------------------
 

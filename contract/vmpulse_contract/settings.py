@@ -15,6 +15,7 @@ from msgspec import Struct
 from vmpulse_contract.errors import SettingsError
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Mapping
 
 S = TypeVar("S", bound=Struct)
@@ -94,6 +95,16 @@ def _build(kind: type[S], values: Mapping[str, object]) -> S:
     except TypeError as error:
         missing = next((f.name for f in msgspec.structs.fields(kind) if f.required and f.name not in values), "?")
         raise SettingsError(missing, None, "a value: this setting has no default") from error
+
+
+def add_flags(parser: argparse.ArgumentParser, kind: type[Struct], prefix: str) -> None:
+    """Give *parser* a flag for each setting, and --config for the TOML file. *prefix* is that of the environment."""
+    parser.add_argument(
+        "--config", metavar="FILE", help="TOML file with settings; the environment and flags win over it"
+    )
+    for name, default, text in describe(kind):
+        shown = f"{text} (default {default}; environment {prefix}{name.upper()})"
+        parser.add_argument("--" + name.replace("_", "-"), metavar="VALUE", help=shown.replace("%", "%%"))
 
 
 def describe(kind: type[Struct]) -> list[tuple[str, str, str]]:

@@ -137,7 +137,7 @@ class SimulatedDomain:
         return Status(
             time_offset=guest.time_offset,
             client_ip=guest.client_ip,
-            username=guest.username,
+            username=guest.username if guest.agent else None,
             session=guest.session if guest.agent else None,
             guest_ips=guest.addresses(),
             pause_code=self.pause_code,

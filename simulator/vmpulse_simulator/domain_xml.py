@@ -34,10 +34,13 @@ def config_xml(definition: Definition) -> bytes:
         mac=definition.mac,
         cdrom_source=source,
         graphics=SPICE if definition.spice else VNC,
-        disks="".join(
-            DISK.format(uuid=definition.uuid, number=n, letter="abcdefgh"[n]) for n in range(definition.disks)
-        ),
+        disks="".join(disk_xml(definition.uuid, number) for number in range(definition.disks)),
     ).encode()
+
+
+def disk_xml(uuid: str, number: int) -> str:
+    """Write one disk."""
+    return DISK.format(uuid=uuid, number=number, letter="abcdefgh"[number])
 
 
 SPICE = """    <graphics type="spice" autoport="yes">

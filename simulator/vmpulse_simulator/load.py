@@ -1,7 +1,7 @@
 """What a running VM does to its CPUs and its memory: random walks, and counters that are exactly their integral.
 
-Rates hold for a whole step and change only between steps, so the growth of a counter over any span is known exactly, and
-whoever computes a share from two readings (as the agent does) gets the mean of the true rates over the span between.
+Rates hold for a whole step and change only between steps, so the growth of a counter over any span is known exactly:
+who computes a share from two readings, as the agent does, gets the mean of the true rates over the span between.
 """
 
 from __future__ import annotations

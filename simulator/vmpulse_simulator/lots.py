@@ -1,6 +1,6 @@
 """Lots that fall the same way for the same seed, on every Python: splitmix64, with eight bytes of state.
 
-A fleet draws from thousands of independent sources (each VM's load is one), where random.Random would keep 2.5 KiB each.
+A fleet draws from thousands of independent sources: each VM's load is one, and random.Random would keep 2.5 KiB for it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Lots:
     __slots__ = ("_state",)
 
     def __init__(self, *seeds: object) -> None:
-        self._state = xxhash.xxh3_64_intdigest("/".join(map(str, seeds)))
+        self._state = xxhash.xxh3_64_intdigest("/".join(map(str, seeds)).encode())
 
     def bits(self) -> int:
         """Draw 64 bits."""

@@ -164,7 +164,8 @@ class View:
         self._step(host, HostInput.STRANGER, now)
         host.provisional_seq = max(seq, host.provisional_seq) if epoch == host.provisional else seq
         host.provisional = epoch
-        self._relist(host)
+        if host.in_flight is None or host.in_flight.verb is not Verb.GET_ROSTER:
+            self._relist(host)
 
     def _frame(self, host_id: HostId, frame: stream.Frame, now: float) -> None:
         host = self._admit(host_id, frame.epoch, frame.seq, now)
@@ -306,6 +307,11 @@ class View:
             self._step(host, HostInput.SILENT_LATE, now)
 
     # --- outputs ------------------------------------------------------------------------------------------------
+
+    @property
+    def wants_requests(self) -> bool:
+        """Whether ``drain_requests`` would give any; cheap, for a call after each message."""
+        return bool(self._waiting) and self._in_flight < IN_FLIGHT
 
     def drain_requests(self, now: float) -> list[Request]:
         """Hand out the requests to send now; each must come back through ``replied`` or ``request_failed``."""

@@ -1,0 +1,89 @@
+"""Settings of the agent: one frozen object, built at the entry point."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from msgspec import Meta, Struct
+
+from vmpulse_agent.logs import LogFormat, LogLevel
+from vmpulse_contract import broker_url, limits
+from vmpulse_contract.broker_url import BrokerUrl
+from vmpulse_contract.errors import SettingsError
+from vmpulse_contract.identity import HOST_ID_ALLOWED, HostId, host_id, host_id_from_fqdn
+
+PREFIX: Final = "VMPULSE_AGENT_"
+
+Seconds = Annotated[float, Meta(ge=0.1, le=86400, extra={"allowed": "0.1 to 86400 seconds"})]
+
+
+class AgentSettings(Struct, frozen=True, kw_only=True):
+    """Settings of ``vmpulse-agent``."""
+
+    uri: Annotated[str, Meta(min_length=1, description="the hypervisor, as a libvirt URI")] = "qemu:///system"
+    run_dir: Annotated[
+        str,
+        Meta(description="where libvirt's qemu driver keeps its pid files; they tell one life of a VM from the next"),
+    ] = "/run/libvirt/qemu"
+    host: Annotated[
+        str, Meta(description=f"this host's name, {HOST_ID_ALLOWED}; empty: the lower-case FQDN with dots as dashes")
+    ] = ""
+    labels: Annotated[
+        dict[str, str],
+        Meta(description="labels of this host, such as cluster=a,zone=b", extra={"allowed": "key=value,key=value"}),
+    ] = {}
+    broker_url: Annotated[
+        str,
+        Meta(
+            description="the broker; its user is named like the host, and may be left out",
+            extra={"allowed": broker_url.ALLOWED},
+        ),
+    ] = "amqp://127.0.0.1:5672/"
+    broker_password_file: Annotated[
+        str, Meta(description="file with the broker's password, instead of one in broker_url; empty: none")
+    ] = ""
+    tick_s: Annotated[Seconds, Meta(description="seconds between two looks, and two frames")] = 3.0
+    refresh_s: Annotated[Seconds, Meta(description="seconds in which every section is read again, event or not")] = 60.0
+    device_s: Annotated[Seconds, Meta(description="seconds between two readings of device statistics")] = 30.0
+    damping_s: Annotated[Seconds, Meta(description="a section is announced at most once in so many seconds")] = 3.0
+    unresponsive_after_s: Annotated[
+        Seconds, Meta(description="a VM whose monitor is silent for so long gets monitorResponse -1")
+    ] = 60.0
+    tombstone_s: Annotated[Seconds, Meta(description="how long the end of a VM's life stays in the roster")] = 3600.0
+    state_dir: Annotated[
+        str, Meta(description="folder that keeps tombstones over a restart; empty: they are not kept")
+    ] = ""
+    log_level: Annotated[LogLevel, Meta(description="least severity logged")] = LogLevel.INFO
+    log_format: Annotated[LogFormat, Meta(description="text for people, json for machines")] = LogFormat.TEXT
+
+
+def host_of(settings: AgentSettings, fqdn: str) -> HostId:
+    """Give the host's id. Raises BadName, a wrong name being this host's to correct."""
+    return host_id(settings.host) if settings.host else host_id_from_fqdn(fqdn)
+
+
+def broker_of(settings: AgentSettings, host: HostId, password: str | None) -> BrokerUrl:
+    """Give the broker's address for this host.
+
+    Raises:
+        SettingsError: the URL is none, or its user is not named like the host: the broker would refuse each message.
+    """
+    text = settings.broker_url
+    scheme, separator, rest = text.partition("://")
+    if separator and "@" not in rest.partition("/")[0]:
+        text = f"{scheme}://{host}@{rest}"
+    url = broker_url.parse("broker_url", text, password)
+    if url.user != host:
+        raise SettingsError("broker_url", str(url), f"a broker user named like the host, {host}, or none in the URL")
+    return url
+
+
+def checked_labels(settings: AgentSettings) -> dict[str, str]:
+    """Give the labels. Raises SettingsError for one beyond the contract's limits."""
+    labels, most = settings.labels, limits.TEXT_CHARACTERS.maximum
+    if len(labels) > limits.LABELS_PER_HOST.maximum:
+        raise SettingsError("labels", f"{len(labels)} labels", f"at most {limits.LABELS_PER_HOST.maximum} labels")
+    for key, value in labels.items():
+        if not key or len(key) > most or len(value) > most:
+            raise SettingsError("labels", f"{key}={value}", f"keys and values of 1 to {most} characters")
+    return labels

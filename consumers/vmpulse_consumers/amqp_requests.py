@@ -1,0 +1,189 @@
+"""The publishing connection of the engine side: requests to hosts and their replies, the canary, and poison.
+
+Replies come on an exclusive queue bound to our own token. Requests are mandatory, so that a host without a live agent is
+a typed error at once; they expire, so that no agent works on what nobody waits for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+import aio_pika
+import aiormq
+from pamqp.commands import Basic
+
+from vmpulse_consumers.amqp_connection import declare, keep_up, reporter
+from vmpulse_contract import topology, verbs, wire
+from vmpulse_contract.errors import HostDidNotAnswer, UnknownHost, WrongSender
+from vmpulse_contract.topology import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aio_pika.abc import AbstractConnection
+    from aiormq.abc import AbstractChannel, DeliveredMessage
+
+    from vmpulse_contract.broker_url import BrokerUrl
+    from vmpulse_contract.errors import MessageError
+    from vmpulse_contract.identity import HostId, VmId
+    from vmpulse_contract.verbs import AnyReply, Verb
+
+log = logging.getLogger(__name__)
+
+ANSWER_S: Final = topology.REQUEST_EXPIRATION_MS / 1000 + 1
+"""How long to wait for a reply: as long as the request lives, and a second for the answer's own way."""
+
+
+class Requests:
+    """Asks hosts and says what the view has to say to the broker.
+
+    Args:
+        url: the broker; its user must be an engine user, for agents answer no other.
+        name: names the connection.
+    """
+
+    def __init__(self, url: BrokerUrl, name: str) -> None:
+        self.url = url
+        self.name = name
+        self.up = asyncio.Event()
+        self._token = secrets.token_hex(8)
+        self._channel: AbstractChannel | None = None
+        self._waiting: dict[str, asyncio.Future[DeliveredMessage]] = {}
+        self._number = 0
+
+    async def run(self) -> None:
+        """Keep the connection up until cancelled. Raises BrokerRefused, but only at the start."""
+        await keep_up(self.url, self.name, self._session)
+
+    async def _session(self, connection: AbstractConnection, closed: asyncio.Future[str]) -> None:
+        channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
+        channel.close_callbacks.add(reporter(closed))
+        for exchange in topology.EXCHANGES:
+            await channel.declare_exchange(exchange, aio_pika.ExchangeType.TOPIC, durable=True)
+        underlay = await channel.get_underlay_channel()
+        await declare(underlay, topology.dead_queue())
+        replies = topology.reply_queue(self._token)
+        await declare(underlay, replies)
+        await underlay.basic_consume(replies.name, self._take, no_ack=True)
+        self._channel = underlay
+        self.up.set()
+        try:
+            await closed
+        finally:
+            self.up.clear()
+            self._channel = None
+            for waiting in self._waiting.values():
+                if not waiting.done():
+                    waiting.set_exception(HostDidNotAnswer("the connection to the broker ended before the answer came"))
+
+    # --- requests -----------------------------------------------------------------------------------------------
+
+    async def ask(self, host: HostId, verb: Verb, vms: Sequence[VmId] = ()) -> AnyReply:
+        """Put one question to one host.
+
+        Raises:
+            UnknownHost: no live agent holds the host's queue.
+            HostDidNotAnswer: not before the deadline, or we have no connection.
+            VerbError: the host's own reason.
+            MessageError: the answer is none.
+        """
+        message = await self._ask(host, verb, wire.write(verbs.Request(vms=tuple(vms))))
+        key, user = message.routing_key or "", message.header.properties.user_id
+        if user != host or not key.startswith(f"{host}."):
+            raise WrongSender(f"an answer for {host} came from {user!r:.80} with routing key {key!r:.100}")
+        return verbs.read_reply(verb, message.body)
+
+    async def _ask(self, host: HostId, verb: Verb, body: bytes) -> DeliveredMessage:
+        channel = self._channel
+        if channel is None:
+            raise HostDidNotAnswer("there is no connection to the broker now")
+        self._number += 1
+        correlation = f"{self._token}.{self._number}"
+        waiting: asyncio.Future[DeliveredMessage] = asyncio.get_running_loop().create_future()
+        self._waiting[correlation] = waiting
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                await channel.basic_publish(
+                    body,
+                    exchange=topology.RPC,
+                    routing_key=topology.request_key(host, verb),
+                    properties=self._request_properties(correlation),
+                    mandatory=True,
+                )
+                return await waiting
+        except aiormq.exceptions.PublishError as error:
+            raise UnknownHost(
+                f"no live agent answers for host {host}: check the name and that its agent runs"
+            ) from error
+        except TimeoutError as error:
+            raise HostDidNotAnswer(f"host {host} did not answer {verb} within {ANSWER_S:.0f} s") from error
+        except (aiormq.exceptions.AMQPError, ConnectionError, RuntimeError) as error:
+            # RuntimeError: aiormq's answer to a publish on a transport that is closing.
+            raise HostDidNotAnswer(f"the request to host {host} could not be sent: {error!s:.200}") from error
+        finally:
+            del self._waiting[correlation]
+            waiting.cancel()
+
+    def _request_properties(self, correlation: str) -> Basic.Properties:
+        return Basic.Properties(
+            user_id=self.url.user,
+            message_type=Kind.REQUEST,
+            content_type=topology.CONTENT_TYPE,
+            correlation_id=correlation,
+            message_id=correlation,
+            reply_to=self._token,
+            app_id=topology.APP_ID,
+            timestamp=datetime.now(UTC),
+            expiration=str(topology.REQUEST_EXPIRATION_MS),
+        )
+
+    async def _take(self, message: DeliveredMessage) -> None:
+        waiting = self._waiting.get(message.header.properties.correlation_id or "")
+        if waiting is not None and not waiting.done():
+            waiting.set_result(message)
+
+    # --- the rest -----------------------------------------------------------------------------------------------
+
+    async def canary(self, view: str, instance: str) -> None:
+        """Send the view's canary. A failure is no news: the canary's absence says it."""
+        properties = Basic.Properties(
+            user_id=self.url.user,
+            message_type=Kind.CANARY,
+            message_id=instance,
+            expiration=str(topology.FRAME_EXPIRATION_MS),
+        )
+        await self._publish(topology.FLEET, topology.canary_key(view, instance), b"", properties)
+
+    async def bury(self, message: DeliveredMessage, error: MessageError) -> None:
+        """Send a message that nobody can use to vmpulse.dead, with where it came from and why it is there."""
+        came = message.header.properties
+        properties = Basic.Properties(
+            user_id=self.url.user,
+            message_type=Kind.POISON,
+            message_id=secrets.token_hex(8),
+            content_type=came.content_type,
+            app_id=topology.APP_ID,
+            timestamp=datetime.now(UTC),
+            headers={
+                "x-vmpulse-reason": error.reason,
+                "x-vmpulse-error": str(error)[:500],
+                "x-vmpulse-exchange": message.exchange or "",
+                "x-vmpulse-routing-key": message.routing_key or "",
+                "x-vmpulse-user": came.user_id or "",
+            },
+        )
+        await self._publish(topology.DEAD, error.reason, message.body, properties)
+
+    async def _publish(self, exchange: str, routing_key: str, body: bytes, properties: Basic.Properties) -> None:
+        channel = self._channel
+        if channel is None:
+            return
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                await channel.basic_publish(body, exchange=exchange, routing_key=routing_key, properties=properties)
+        except (aiormq.exceptions.AMQPError, ConnectionError, RuntimeError, TimeoutError) as error:
+            log.debug("a message to %s was not published: %s", exchange, error)

@@ -1,0 +1,116 @@
+"""The consuming connection: the fleet's stream into the view. It never publishes, so a broker in alarm keeps it going.
+
+aiormq starts a task for each delivery, in order; order holds because the callback applies the message before its first
+await (it has none). Messages are acknowledged after they were applied, many at a time; poison too, without waiting for
+its burial, or a broker that takes no publishes could make one bad host stop the whole stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Final
+
+import aio_pika
+
+from vmpulse_consumers.amqp_connection import declare, keep_up, reporter
+from vmpulse_consumers.errors import IllegalTransition
+from vmpulse_contract import topology
+from vmpulse_contract.errors import MessageError, MistypedMessage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aio_pika.abc import AbstractConnection
+    from aiormq.abc import AbstractChannel, DeliveredMessage
+
+    from vmpulse_consumers.view import View
+    from vmpulse_contract.broker_url import BrokerUrl
+
+log = logging.getLogger(__name__)
+
+PREFETCH: Final = 2000
+"""Bounded, so that what waits for us waits in the broker's queue, where it is bounded and expires."""
+ACK_EVERY: Final = 500
+ACK_S: Final = 0.2
+
+
+class Stream:
+    """Consumes the view's queue.
+
+    Args:
+        url: the broker.
+        view_name: names the queue.
+        instance: tells our canary from those of a stand-by of the same name.
+        view: takes the messages.
+        rejected: called with a message that nobody can use, and why; it sees that it is buried.
+        applied: called after each message, for what the view wants done then.
+    """
+
+    def __init__(
+        self,
+        url: BrokerUrl,
+        view_name: str,
+        instance: str,
+        view: View,
+        *,
+        rejected: Callable[[DeliveredMessage, MessageError], None],
+        applied: Callable[[], None],
+    ) -> None:
+        self.url = url
+        self.view = view
+        self._queue = topology.view_queue(view_name)
+        self._canary_key = topology.canary_key(view_name, instance)
+        self._rejected = rejected
+        self._applied = applied
+        self._channel: AbstractChannel | None = None
+        self._unacked = 0
+        self._last_tag = 0
+
+    async def run(self) -> None:
+        """Keep consuming until cancelled. Raises BrokerRefused, but only at the start."""
+        await keep_up(self.url, f"{self._queue.name} stream", self._session)
+
+    async def _session(self, connection: AbstractConnection, closed: asyncio.Future[str]) -> None:
+        channel = await connection.channel(publisher_confirms=False)
+        channel.close_callbacks.add(reporter(closed))
+        for exchange in (topology.RUNTIME, topology.CHANGES, topology.FLEET):
+            await channel.declare_exchange(exchange, aio_pika.ExchangeType.TOPIC, durable=True)
+        self._channel = await channel.get_underlay_channel()
+        self._unacked = 0
+        await declare(self._channel, self._queue)
+        await self._channel.basic_qos(prefetch_count=PREFETCH)
+        await self._channel.basic_consume(self._queue.name, self._consume)
+        log.info("consuming %s at %s", self._queue.name, self.url)
+        while not closed.done():
+            await asyncio.wait({closed}, timeout=ACK_S)
+            if self._unacked and not closed.done():
+                await self._ack()
+
+    async def _consume(self, message: DeliveredMessage) -> None:
+        exchange, routing_key, now = (
+            message.exchange or "",
+            message.routing_key or "",
+            asyncio.get_running_loop().time(),
+        )
+        try:
+            if exchange == topology.FLEET:
+                if routing_key == self._canary_key:
+                    self.view.canary(now)
+            else:
+                self.view.receive(exchange, routing_key, message.header.properties.user_id, message.body, now)
+        except MessageError as error:
+            self._rejected(message, error)
+        except IllegalTransition as error:
+            log.exception("message with routing key %r was not applied", routing_key)
+            self._rejected(message, MistypedMessage(str(error)))
+        self._last_tag = message.delivery_tag or 0
+        self._unacked += 1
+        self._applied()
+        if self._unacked >= ACK_EVERY:
+            await self._ack()
+
+    async def _ack(self) -> None:
+        self._unacked = 0
+        if self._channel is not None and not self._channel.is_closed:
+            await self._channel.basic_ack(self._last_tag, multiple=True)

@@ -1,0 +1,62 @@
+"""``vmpulse view``: run the view with its HTTP API until told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from typing import TYPE_CHECKING
+
+import uvloop
+
+from vmpulse_consumers import logs
+from vmpulse_consumers.cli.settings_source import load, read_secret
+from vmpulse_consumers.http import build_app, serve
+from vmpulse_consumers.service import ViewService
+from vmpulse_consumers.settings import VIEW_PREFIX, ViewSettings, broker_of
+from vmpulse_contract.settings import add_flags
+
+if TYPE_CHECKING:
+    import argparse
+
+    from vmpulse_contract.broker_url import BrokerUrl
+
+log = logging.getLogger(__name__)
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser("view", help="run the view: consume the fleet's stream, serve the HTTP API")
+    add_flags(parser, ViewSettings, VIEW_PREFIX)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run until SIGTERM or SIGINT; then stop cleanly."""
+    settings = load(ViewSettings, args, VIEW_PREFIX)
+    url = broker_of(settings, read_secret("broker_password_file", settings.broker_password_file))
+    logs.configure(settings.log_level, settings.log_format)
+    uvloop.run(_until_told(settings, url))
+    return 0
+
+
+async def _until_told(settings: ViewSettings, url: BrokerUrl) -> None:
+    work = asyncio.ensure_future(_serve(settings, url))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, work.cancel)
+    try:
+        await work
+    except asyncio.CancelledError:
+        log.info("stopped")
+    except BaseExceptionGroup as group:
+        # A task group wraps what ended one of its tasks; the user wants that one line.
+        raise group.exceptions[0] from group
+
+
+async def _serve(settings: ViewSettings, url: BrokerUrl) -> None:
+    service = ViewService(url, settings.name)
+    app = build_app(service.view, service.clock)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(serve(app, settings.http_host, settings.http_port))
+        group.create_task(service.run())

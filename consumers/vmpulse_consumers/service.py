@@ -1,0 +1,116 @@
+"""The running view: state machine, stream, requests and clock put together. No logic of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from typing import TYPE_CHECKING, Final
+
+from vmpulse_consumers.amqp_requests import Requests
+from vmpulse_consumers.amqp_stream import Stream
+from vmpulse_consumers.view import BrokerEvent, HostState, View
+from vmpulse_contract.errors import MessageError, VerbError
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from aiormq.abc import DeliveredMessage
+
+    from vmpulse_consumers.view import Event, Request
+    from vmpulse_contract.broker_url import BrokerUrl
+
+log = logging.getLogger(__name__)
+
+TICK_S: Final = 1.0
+CANARY_S: Final = 3.0
+BURIALS: Final = 1000
+"""Poison on its way to vmpulse.dead at a time; what a flood brings beyond that is counted and let go."""
+
+
+class ViewService:
+    """One view at work.
+
+    Args:
+        url: the broker, with an engine user.
+        name: the view's name; views of one name share a queue, one consumes and the others stand by.
+    """
+
+    def __init__(self, url: BrokerUrl, name: str) -> None:
+        self.name = name
+        self.instance = secrets.token_hex(4)
+        self.view = View(self.clock())
+        self.requests = Requests(url, f"vmpulse.view.{name} requests")
+        self.stream = Stream(url, name, self.instance, self.view, rejected=self._rejected, applied=self._dispatch)
+        self.unburied = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._burials = 0
+
+    @staticmethod
+    def clock() -> float:
+        """The monotonic clock that all times of the view are on, seconds."""
+        return asyncio.get_running_loop().time()
+
+    async def run(self) -> None:
+        """Serve until cancelled. Raises BrokerRefused if the broker refuses us at the start."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.requests.run())
+            group.create_task(self.stream.run())
+            group.create_task(self._tick_loop())
+            group.create_task(self._canary_loop())
+
+    async def _tick_loop(self) -> None:
+        while True:
+            self.view.tick(self.clock())
+            for event in self.view.drain_events():
+                _log(event)
+            self._dispatch()
+            await asyncio.sleep(TICK_S)
+
+    async def _canary_loop(self) -> None:
+        while True:
+            await self.requests.up.wait()
+            await self.requests.canary(self.name, self.instance)
+            await asyncio.sleep(CANARY_S)
+
+    def _dispatch(self) -> None:
+        """Send the requests that the view wants sent now."""
+        if self.view.wants_requests:
+            for request in self.view.drain_requests(self.clock()):
+                self._spawn(self._ask(request))
+
+    async def _ask(self, request: Request) -> None:
+        try:
+            reply = await self.requests.ask(request.host, request.verb, request.vms)
+            self.view.replied(request, reply, self.clock())
+        except (VerbError, MessageError) as error:
+            log.info("host %s: %s was not answered: %s", request.host, request.verb, error)
+            self.view.request_failed(request, error, self.clock())
+        self._dispatch()
+
+    def _rejected(self, message: DeliveredMessage, error: MessageError) -> None:
+        log.warning("rejected a message with routing key %r: %s: %s", message.routing_key, error.reason, error)
+        if self._burials >= BURIALS:
+            self.unburied += 1
+            return
+        self._burials += 1
+        self._spawn(self._bury(message, error))
+
+    async def _bury(self, message: DeliveredMessage, error: MessageError) -> None:
+        try:
+            await self.requests.bury(message, error)
+        finally:
+            self._burials -= 1
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _log(event: Event) -> None:
+    if isinstance(event, BrokerEvent):
+        log.warning("broker.back" if event.back else "broker.lost: our own canary is missing; no host is judged by it")
+        return
+    alarming = event.state in {HostState.LATE, HostState.LOST}
+    log.log(logging.WARNING if alarming else logging.INFO, "host.%s: %s (was %s)", event.state, event.host, event.was)

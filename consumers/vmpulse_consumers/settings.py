@@ -1,0 +1,55 @@
+"""Settings of the engine side's programs: one frozen object each, built at the entry point."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from vmpulse_consumers.logs import LogFormat, LogLevel
+from vmpulse_contract import broker_url
+from vmpulse_contract.broker_url import BrokerUrl
+
+VIEW_PREFIX = "VMPULSE_VIEW_"
+CLI_PREFIX = "VMPULSE_"
+
+Name = Annotated[
+    str,
+    Meta(
+        pattern="^[a-z0-9_-]{1,40}$",
+        description="the view's name: views of one name share a queue, one works and the others stand by",
+        extra={"allowed": "1 to 40 of a-z, 0-9, - and _"},
+    ),
+]
+Port = Annotated[
+    int,
+    Meta(ge=0, le=65535, description="port of the HTTP API; 0: any free one", extra={"allowed": "0 to 65535"}),
+]
+Url = Annotated[str, Meta(description="the broker", extra={"allowed": broker_url.ALLOWED})]
+PasswordFile = Annotated[
+    str, Meta(description="file with the broker's password, instead of one in broker_url; empty: none")
+]
+
+
+class ViewSettings(Struct, frozen=True, kw_only=True):
+    """Settings of ``vmpulse view``."""
+
+    broker_url: Url = "amqp://engine.view@127.0.0.1:5672/"
+    broker_password_file: PasswordFile = ""
+    name: Name = "main"
+    http_host: Annotated[str, Meta(description="address of the HTTP API")] = "127.0.0.1"
+    http_port: Port = 8080
+    log_level: Annotated[LogLevel, Meta(description="least severity logged")] = LogLevel.INFO
+    log_format: Annotated[LogFormat, Meta(description="text for people, json for machines")] = LogFormat.TEXT
+
+
+class CallSettings(Struct, frozen=True, kw_only=True):
+    """Settings of ``vmpulse call``."""
+
+    broker_url: Url = "amqp://engine.cli@127.0.0.1:5672/"
+    broker_password_file: PasswordFile = ""
+
+
+def broker_of(settings: ViewSettings | CallSettings, password: str | None) -> BrokerUrl:
+    """The broker's address; *password* is the password file's content, if one is set. Raises SettingsError."""
+    return broker_url.parse("broker_url", settings.broker_url, password)
