@@ -1,7 +1,8 @@
 """Device statistics of the contract from two samples of counters: pure arithmetic, no I/O and no clock.
 
-Rates are over the time between the two samples, absent where there is no earlier one of the same life, and absent, never
-negative, where a counter went backwards. Units are VDSM's: B/s, ns per operation (0 where there was none), KiB/s for swap.
+Rates are over the time between the two samples, absent where there is no earlier one of the same life, and absent,
+never negative, where a counter went backwards. Units are VDSM's: B/s, ns per operation (0 where there was none), KiB/s
+for swap.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ def _of_domain(before: DeviceCounters | None, now: DeviceCounters, span: float) 
         memory_stats=None if now.memory is None else _memory(memory_before, now.memory, span),
         balloon_info=now.balloon,
         disks_usage=now.usage,
-        network={card.name: card for card in now.network},
-        disks={disk.name: _disk(disks_before.get(disk.name), disk, span) for disk in now.disks},
+        network={card.name: card for card in now.network} or None,
+        disks={disk.name: _disk(disks_before.get(disk.name), disk, span) for disk in now.disks} or None,
     )
 
 

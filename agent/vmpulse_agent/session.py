@@ -153,6 +153,7 @@ class Session:
         """A look gave nothing: nothing follows, except that ages grow (promise A2)."""
         self.counters.looks_failed += 1
         self._judge_monitors(now)
+        self._flush(now)
 
     def lifecycle(self, event: LifecycleEvent) -> None:
         """Take note of an announced change: it explains what the next look will show."""

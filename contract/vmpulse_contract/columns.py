@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Final, TypeAlias
@@ -66,8 +65,10 @@ def _pack_one(value: int | None) -> int | None:
 
 def _pack_sparse(values: Sequence[int | None], size: int) -> Sparse | None:
     """Write a column of exceptions if that takes less than *size* bytes."""
-    common, frequency = Counter(values).most_common(1)[0]
-    if (len(values) - frequency) * _MOST_EXCEPTIONS > len(values):
+    # Three samples find the common value wherever at most two VMs differ, and nearly always where more do; counting all
+    # values would take as long as all the rest.
+    common = max((values[0], values[len(values) // 2], values[-1]), key=values.count)
+    if (len(values) - values.count(common)) * _MOST_EXCEPTIONS > len(values):
         return None
     positions = [at for at, value in enumerate(values) if value != common]
     exceptions = [values[at] for at in positions]

@@ -1,0 +1,1 @@
+"""Tests of the contract: bytes in, values out, no network and no clock."""

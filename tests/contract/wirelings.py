@@ -1,0 +1,253 @@
+"""Hypothesis strategies for everything that travels, shared by the tests of the contract and of the agent."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+from hypothesis import strategies as st
+
+from vmpulse_contract import sections, verbs, wire
+from vmpulse_contract.columns import LARGEST, pack
+from vmpulse_contract.identity import VmId
+from vmpulse_contract.sections import GuestDetails, Info, NetIface, Section, SectionBody, Status
+from vmpulse_contract.stream import (
+    ChangeEvent,
+    Frame,
+    Goodbye,
+    HostFacts,
+    Roster,
+    RosterMessage,
+    Tombstone,
+    pack_roster,
+)
+from vmpulse_contract.values import (
+    BootDevice,
+    DisplayType,
+    ExitCode,
+    ExitReason,
+    GoodbyeReason,
+    PauseCode,
+    SessionState,
+    VmStatus,
+)
+from vmpulse_contract.verbs import Verb
+
+EDGES: Final = tuple(
+    value
+    for bits in (4, 8, 16, 32, 64)
+    for value in ((1 << bits) - 3, (1 << bits) - 2, (1 << bits) - 1, 1 << bits)
+    if value <= LARGEST
+)
+"""Values around each width's largest one and its mark for unknown."""
+
+u64 = st.integers(0, (1 << 64) - 1)
+hashes = st.integers(1, (1 << 64) - 1)
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+vms: st.SearchStrategy[VmId] = st.binary(min_size=16, max_size=16).map(VmId)
+cells = st.one_of(st.none(), st.sampled_from(EDGES), st.integers(0, 300), st.integers(0, LARGEST))
+reals = st.floats(0, allow_nan=False, allow_infinity=False)
+
+
+def values_of(count: int, largest: int = LARGEST) -> st.SearchStrategy[list[int | None]]:
+    """Values of one column: all alike, nearly all alike, or anything."""
+    cell = cells.filter(lambda value: value is None or value <= largest)
+    alike = cell.map(lambda value: [value] * count)
+    nearly = st.builds(
+        lambda value, odd: [odd.get(at, value) for at in range(count)],
+        cell,
+        st.dictionaries(st.integers(0, max(0, count - 1)), cell, max_size=4),
+    )
+    return alike | nearly | st.lists(cell, min_size=count, max_size=count)
+
+
+@st.composite
+def frames(draw: st.DrawFn) -> Frame:
+    """A frame of any host."""
+    count = draw(st.integers(0, 60))
+    return Frame(
+        version=wire.VERSION,
+        epoch=draw(u64),
+        seq=draw(u64),
+        layout=draw(u64),
+        count=count,
+        digest=draw(u64),
+        monotonic_ms=draw(u64),
+        status=pack(draw(values_of(count, 254))),
+        cpu_user=pack(draw(values_of(count))),
+        cpu_sys=pack(draw(values_of(count))),
+        mem_usage=pack(draw(values_of(count))),
+        stats_age=pack(draw(values_of(count))),
+    )
+
+
+facts = st.builds(
+    HostFacts,
+    tick_ms=st.integers(100, 3_600_000),
+    fqdn=st.none() | texts,
+    host_uuid=st.none() | texts,
+    agent_version=st.none() | texts,
+    hypervisor_version=st.none() | texts,
+    libvirt_version=st.none() | texts,
+    labels=st.dictionaries(texts, texts, max_size=4),
+)
+tombstones = st.builds(
+    Tombstone, vms, u64, st.sampled_from(ExitCode), st.sampled_from(ExitReason), st.integers(-(1 << 63), (1 << 63) - 1)
+)
+
+
+@st.composite
+def rosters(draw: st.DrawFn) -> Roster:
+    """A roster of any host."""
+    ids = draw(st.lists(vms, max_size=12, unique=True))
+    count = len(ids)
+    elapsed = st.none() | st.integers(0, LARGEST)
+    return pack_roster(
+        layout=draw(u64),
+        monotonic_ms=draw(u64),
+        facts=draw(facts),
+        vms=ids,
+        tokens=draw(st.lists(u64, min_size=count, max_size=count)),
+        elapsed_ms=draw(st.lists(elapsed, min_size=count, max_size=count)),
+        hashes=draw(st.binary(min_size=count * 32, max_size=count * 32)),
+        tombstones=tuple(draw(st.lists(tombstones, max_size=3))),
+    )
+
+
+roster_messages = st.builds(RosterMessage, st.just(wire.VERSION), u64, u64, rosters())
+
+signed = st.integers(-(1 << 63), (1 << 63) - 1)
+infos = st.builds(
+    Info,
+    vm_name=st.none() | texts,
+    acpi_enable=st.none() | st.booleans(),
+    display_type=st.none() | st.sampled_from(DisplayType),
+    display_port=st.none() | signed,
+    display_secure_port=st.none() | signed,
+    display_ip=st.none() | texts,
+    pid=st.none() | signed,
+    vm_type=st.none() | texts,
+    kvm_enable=st.none() | st.booleans(),
+    cdrom=st.none() | texts,
+    boot=st.none() | st.sampled_from(BootDevice),
+)
+text_lists = st.lists(texts, max_size=4).map(tuple)
+statuses = st.builds(
+    Status,
+    time_offset=st.none() | signed,
+    monitor_response=st.none() | st.sampled_from([0, -1]),
+    client_ip=st.none() | texts,
+    username=st.none() | texts,
+    session=st.none() | st.sampled_from(SessionState),
+    guest_ips=st.none() | text_lists,
+    pause_code=st.none() | st.sampled_from(PauseCode),
+)
+interfaces = st.builds(
+    NetIface,
+    name=st.none() | texts,
+    hw=st.none() | texts,
+    inet=st.none() | text_lists,
+    inet6=st.none() | text_lists,
+)
+guest_details = st.builds(
+    GuestDetails,
+    apps_list=st.none() | text_lists,
+    net_ifaces=st.none() | st.lists(interfaces, max_size=4).map(tuple),
+)
+CONTENTS: Final[dict[Section, st.SearchStrategy[SectionBody]]] = {
+    Section.INFO: infos,
+    Section.STATUS: statuses,
+    Section.GUEST_DETAILS: guest_details,
+}
+
+
+def bodies(section: Section) -> st.SearchStrategy[bytes]:
+    """The body of a section, as its sender makes it."""
+    return CONTENTS[section].map(sections.encode) if section in CONTENTS else st.binary(max_size=40)
+
+
+@st.composite
+def changes(draw: st.DrawFn) -> ChangeEvent:
+    """A change event, with its body or without."""
+    section = draw(st.sampled_from(Section))
+    body = draw(bodies(section)) if section in sections.BODIED and draw(st.booleans()) else None
+    new = draw(hashes) if body is None else sections.section_hash(section, body)
+    return ChangeEvent(wire.VERSION, draw(u64), draw(u64), draw(vms), section, new, draw(u64), body)
+
+
+goodbyes = st.builds(Goodbye, st.just(wire.VERSION), u64, u64, st.sampled_from(GoodbyeReason))
+requests = st.builds(verbs.Request, vms=st.lists(vms, max_size=5).map(tuple))
+
+
+def _optional(kind: type[msgspec.Struct]) -> st.SearchStrategy[msgspec.Struct]:
+    """A Struct of optional numbers and texts, each there or not."""
+    fields: dict[str, st.SearchStrategy[object]] = {}
+    for field in msgspec.structs.fields(kind):
+        shown = str(field.type)
+        values = reals if "float" in shown else texts if "str" in shown else st.integers(0, LARGEST)
+        fields[field.name] = values if field.required else st.none() | values
+    return st.builds(kind, **fields)
+
+
+balloons = st.builds(
+    verbs.BalloonInfo,
+    balloon_max=u64,
+    balloon_min=u64,
+    balloon_cur=u64,
+    balloon_target=u64,
+    ballooning_enabled=st.booleans(),
+)
+devices = st.builds(
+    verbs.DeviceStats,
+    memory_stats=st.none() | _optional(verbs.MemoryStats),
+    balloon_info=st.none() | balloons,
+    disks_usage=st.none() | st.lists(_optional(verbs.DiskUsage), max_size=2).map(tuple),
+    network=st.none() | st.dictionaries(texts, _optional(verbs.NetworkStats), max_size=2),
+    disks=st.none() | st.dictionaries(texts, _optional(verbs.DiskStats), max_size=2),
+)
+runtime_records = st.builds(
+    verbs.RuntimeRecord,
+    status=st.sampled_from(VmStatus),
+    cpu_user=st.none() | reals,
+    cpu_sys=st.none() | reals,
+    mem_usage=st.none() | st.integers(0, 100),
+    elapsed_time=st.none() | reals,
+    stats_age=st.none() | reals,
+    hashes=st.builds(
+        verbs.SectionHashes,
+        info=st.none() | hashes,
+        config=st.none() | hashes,
+        status=st.none() | hashes,
+        guest_details=st.none() | hashes,
+    ),
+)
+list_records = st.builds(verbs.ListRecord, status=st.sampled_from(VmStatus), vm_name=st.none() | texts)
+id_lists = st.lists(vms, max_size=3).map(tuple)
+
+
+def _by_vm(records: st.SearchStrategy[object]) -> st.SearchStrategy[dict[VmId, object]]:
+    return st.dictionaries(vms, records, max_size=3)
+
+
+def _section_records(section: Section) -> st.SearchStrategy[object]:
+    return bodies(section).map(lambda body: verbs.SectionRecord(sections.section_hash(section, body), body))
+
+
+def _parts(verb: Verb) -> dict[str, st.SearchStrategy[object]]:
+    if verb in verbs.SECTION_OF_VERB:
+        records = _by_vm(_section_records(verbs.SECTION_OF_VERB[verb]))
+        return {"vms": records, "missing": id_lists, "remaining": id_lists}
+    parts: dict[Verb, dict[str, st.SearchStrategy[object]]] = {
+        Verb.LIST: {"vms": _by_vm(list_records)},
+        Verb.GET_ALL_RUNTIME_STATS: {"vms": _by_vm(runtime_records)},
+        Verb.GET_ALL_DEVICE_STATS: {"vms": _by_vm(devices), "missing": id_lists, "remaining": id_lists},
+        Verb.GET_HOST_STATS: {"stats": _optional(verbs.HostStats)},
+        Verb.GET_ROSTER: {"roster": rosters()},
+    }
+    return parts[verb]
+
+
+def replies(verb: Verb) -> st.SearchStrategy[verbs.AnyReply]:
+    """A reply of *verb* that carries an answer."""
+    kind = verbs.REPLIES[verb]
+    return st.builds(kind, version=st.just(wire.VERSION), epoch=u64, as_of=u64, monotonic_ms=u64, **_parts(verb))
