@@ -43,6 +43,8 @@ ENVELOPE_BYTES: Final = 1024
 """Room for the fields of Reply around the records."""
 RECORD_BYTES: Final = 48
 """Room for a record's key, hash and headers beside its body."""
+UTF8_BYTES: Final = 4
+"""Bytes that one character may take."""
 BUDGET: Final = limits.MESSAGE_BYTES.maximum - ENVELOPE_BYTES
 
 
@@ -71,7 +73,7 @@ def answer(session: Session, held: Held, verb: Verb, vms: Sequence[VmId], now: f
         return section_reply(session, SECTION_OF_VERB[verb], vms, now)
     match verb:
         case Verb.LIST:
-            return ListReply(**_envelope(session, now), vms={row.vm: _list_record(row) for row in session.ledger.order})
+            return _list_reply(session, now)
         case Verb.GET_ALL_RUNTIME_STATS:
             return RuntimeReply(
                 **_envelope(session, now), vms={row.vm: _runtime_record(row, now) for row in session.ledger.order}
@@ -102,10 +104,23 @@ def _envelope(session: Session, now: float) -> _Envelope:
     }
 
 
-def _list_record(row: Row) -> ListRecord:
+def _list_reply(session: Session, now: float) -> ListReply:
+    """All VMs with their names; without the names if these are so long that the reply would not fit."""
+    named: dict[bytes, ListRecord] = {
+        row.vm: ListRecord(status=row.status, vm_name=_name(row)) for row in session.ledger.order
+    }
+    reply = ListReply(**_envelope(session, now), vms=named)
+    if sum(len(record.vm_name or "") * UTF8_BYTES + RECORD_BYTES for record in named.values()) <= BUDGET:
+        return reply
+    return ListReply(
+        **_envelope(session, now), vms={vm: ListRecord(status=known.status) for vm, known in named.items()}
+    )
+
+
+def _name(row: Row) -> str | None:
     body = row.bodies[Section.INFO]
-    name = sections.decode(Section.INFO, body) if body else None
-    return ListRecord(status=row.status, vm_name=name.vm_name if isinstance(name, sections.Info) else None)
+    info = sections.decode(Section.INFO, body) if body else None
+    return info.vm_name if isinstance(info, sections.Info) else None
 
 
 def _runtime_record(row: Row, now: float) -> RuntimeRecord:

@@ -203,7 +203,11 @@ class HostAgent:
                 log.warning("could not look at the hypervisor, nothing follows for its VMs: %s", error)
             self.session.look_failed(self._now())
             return False
+        before = self.session.counters.vms_refused
         self.session.looked(look, self._now())
+        if self.session.counters.vms_refused > before:
+            most = limits.VMS_PER_HOST
+            log.error("the hypervisor has %d VMs, of which %d are told: %s", len(look.domains), most.maximum, most.why)
         self._keep_tombstones()
         return True
 
@@ -228,12 +232,21 @@ class HostAgent:
             self._pump()
 
     async def _read(self, vm: VmId, wanted: frozenset[Section]) -> None:
+        life = self._life(vm)
         try:
             reading = await self.hypervisor.read(vm, wanted)
         except HypervisorError as error:
             log.debug("sections of a domain could not be read: %s", error)
             return
-        self.session.section_read(reading, self._now())
+        if self._life(vm) == life:
+            self.session.section_read(reading, self._now())
+        else:
+            # What was read may be of the life that ended meanwhile; the new one has to be read anyway.
+            self._want_read(vm, wanted)
+
+    def _life(self, vm: VmId) -> int | None:
+        row = self.session.ledger.rows.get(vm)
+        return row.token if row is not None else None
 
     def _want_read(self, vm: VmId, wanted: frozenset[Section]) -> None:
         self._to_read[vm] = self._to_read.get(vm, frozenset()) | wanted

@@ -39,7 +39,7 @@ from vmpulse_contract.topology import Kind
 from vmpulse_contract.values import ExitCode, ExitReason, GoodbyeReason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 URGENT_GAP_S: Final = 0.2
 """Rosters and extra frames go out at most 5 times a second for each host."""
@@ -89,6 +89,8 @@ class Counters(msgspec.Struct):
     looks_failed: int = 0
     looks_late: int = 0
     bodies_refused: int = 0
+    vms_refused: int = 0
+    """Of the last look: VMs beyond the limit of a host, which nobody is told of."""
     bytes_published: int = 0
 
 
@@ -143,7 +145,7 @@ class Session:
         self.counters.looks += 1
         if not self._believed(look):
             return
-        if self._observe(look.domains, look.started):
+        if self._observe(self._bounded(look.domains), look.started):
             self.ledger.relayout()
             self._roster_due = True
         self._judge_monitors(now)
@@ -297,6 +299,12 @@ class Session:
             return True
         self._empty_looks += 1
         return self._empty_looks >= EMPTY_LOOKS_BELIEVED or self._exits.keys() >= self.ledger.rows.keys()
+
+    def _bounded(self, domains: Sequence[DomainLook]) -> Sequence[DomainLook]:
+        """Keep to the limit: of a host beyond it the first VMs by id are told, always the same, and the rest counted."""
+        most = limits.VMS_PER_HOST.maximum
+        self.counters.vms_refused = max(0, len(domains) - most)
+        return sorted(domains, key=lambda look: look.vm)[:most] if self.counters.vms_refused else domains
 
     def _observe(self, domains: Iterable[DomainLook], started: float) -> bool:
         """Bring the rows up to the look. Tells whether the layout changes."""

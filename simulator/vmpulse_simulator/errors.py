@@ -1,10 +1,15 @@
 """What can go wrong in the simulator, as types.
 
 SimulatorError
-└── BrokerError               the private broker
-    ├── BrokerUnavailable     this machine cannot run one; says what to do
-    ├── BrokerStartError      it was started and did not come up; carries the end of its log
-    └── BrokerCommandError    a command of its own tools failed
+├── BrokerError               the private broker
+│   ├── BrokerUnavailable     this machine cannot run one; says what to do
+│   ├── BrokerStartError      it was started and did not come up; carries the end of its log
+│   └── BrokerCommandError    a command of its own tools failed
+├── PortTaken                 the port of the view's HTTP API is in use
+└── ViewError                 the view that a demo runs
+    ├── ViewDied              its process ended; carries the end of its log
+    ├── ViewNotReady          it did not come to see the whole fleet in time
+    └── ViewUnreachable       it did not answer a request; asking again may help
 """
 
 from __future__ import annotations
@@ -43,3 +48,23 @@ class BrokerCommandError(BrokerError):
         self.arguments = arguments
         self.status = status
         self.output = output
+
+
+class PortTaken(SimulatorError):
+    """Somebody else listens where the view's HTTP API is to be."""
+
+
+class ViewError(SimulatorError):
+    """Something about the view that a demo runs."""
+
+
+class ViewDied(ViewError):
+    """The view's process ended though nobody asked it to."""
+
+
+class ViewNotReady(ViewError):
+    """The view runs, but did not come to see every host live before the deadline."""
+
+
+class ViewUnreachable(ViewError):
+    """The view did not answer a request in time, or with an error."""

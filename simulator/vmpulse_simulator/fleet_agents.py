@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 AGENT_VERSION: Final = "simulated"
 CONNECTION: Final = "vmpulse-simulator"
+READY_POLL_S: Final = 0.05
 
 
 class HostLife:
@@ -62,7 +63,10 @@ class HostLife:
             phase_s=self._timing.tick_s,
             on_tombstones=self._keep,
         )
-        await agent.run()
+        try:
+            await agent.run()
+        finally:
+            self.agent = None
 
     def crash(self) -> None:
         """Silence the present agent, as if it had been killed; cancel ``run`` next."""
@@ -140,10 +144,12 @@ class FleetAgents:
         return True
 
     async def finish_restarts(self) -> None:
-        """Bring every agent back at once that is away."""
+        """Bring every agent back at once that is away, and wait until all of them speak again."""
         self._hurry.set()
         await asyncio.gather(*self._restarts.values())
         self._hurry.clear()
+        while len(self.epochs()) < len(self.lives):  # noqa: ASYNC110 - agents announce that to the broker only
+            await asyncio.sleep(READY_POLL_S)
 
     def epochs(self) -> dict[str, int]:
         """The live epoch of each host that has begun to speak."""

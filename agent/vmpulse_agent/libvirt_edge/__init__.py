@@ -1,0 +1,29 @@
+"""The libvirt edge: the hypervisor port on a real host. The only package that imports libvirt.
+
+Connections. libvirtd serves at most 5 requests of one connection at a time (``max_client_requests``) and reads nothing
+more of a connection that has reached that, keepalive included. So there are three connections, each with lanes of at
+most 4 threads together:
+
+| connection | access     | lanes (threads)              | calls                                               |
+|------------|------------|------------------------------|-----------------------------------------------------|
+| watch      | read-only  | look (3), state (1)          | getAllDomainStats, events, close callback           |
+| detail     | read-only  | device (2), read (1), job (1)| getAllDomainStats; XMLDesc, state, getCapabilities, |
+|            |            |                              | getVersion, getLibVersion; jobStats, diskErrors     |
+| guest      | read-write | guest (4)                    | guestInfo, interfaceAddresses(AGENT)                |
+
+libvirt refuses guest agent calls on read-only connections ("operation forbidden: read only access prevents ..."). The
+guest connection is not opened when the setting says so; where the daemon does not permit it, what only the guest knows
+is absent and everything else works. Nothing here changes a domain (promise A7); in particular XMLDesc is never called
+with VIR_DOMAIN_XML_SECURE, and the agent's response timeout, which would be kept in the domain, is not touched.
+
+Hanging domains. A bulk call with NOWAIT passes over domains whose monitor is busy, yet the call that meets a hung
+monitor *first* blocks until it recovers (libvirt 9.0, QEMU stopped by SIGSTOP: the first call hung, the next returned
+in 2 ms with only the static values of that domain). So the look lane is 3 wide: a look that is stuck costs one tick,
+and stays behind as the one that holds that monitor; later looks see all others. With three stuck, looks ask for STATE
+alone, which needs no monitor.
+"""
+
+from vmpulse_agent.libvirt_edge.hypervisor import LibvirtHypervisor
+from vmpulse_agent.libvirt_edge.options import LibvirtOptions
+
+__all__ = ["LibvirtHypervisor", "LibvirtOptions"]

@@ -1,0 +1,136 @@
+"""The canonical configuration: the same definition gives the same bytes, on every host and after every restart.
+
+The source is the *inactive* XML, read without VIR_DOMAIN_XML_SECURE. For a transient domain libvirt derives it from the
+live one, so it holds live values too; what changes without anybody changing the configuration is taken out:
+
+| taken out                                                                 | because it changes on              |
+|---------------------------------------------------------------------------|------------------------------------|
+| ``id`` of the domain; aliases but the user's own ("ua-...")               | start                              |
+| ``currentMemory``; ``current``, ``requested`` of a memory device's target | ballooning, virtio-mem resize      |
+| ``adjustment`` of the clock (``timeOffset`` in ``status`` tells it)       | the guest setting its clock        |
+| seclabels of type dynamic, and those within disk sources                  | start, daemon restart              |
+| ``resource/partition`` "/machine", libvirt's default, filled in           | start                              |
+| ``port``, ``tlsPort``, ``websocket`` of graphics unless fixed; the        | start                              |
+| address of a listen of type network                                       |                                    |
+| ``connected`` of graphics, ``state`` of a channel                         | a client or agent coming and going |
+| ``tty`` of a console, path of a pty, path of a channel with the domain id | start                              |
+| ``target`` of an interface that libvirt named (vnet, macvtap, vif);       | start, migration                   |
+| ``portid``; the bridge of a network                                       |                                    |
+| ``backingStore``, ``mirror``, ``index`` of a source; ``privateData``      | block jobs, daemon restart         |
+| ``passwd`` and what belongs to it                                         | never: secrets do not travel       |
+
+The rest is in document order, since the order of devices means something, as C14N 2.0 with white space stripped.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Final
+from xml.etree import ElementTree as ET
+from xml.etree.ElementTree import Element
+
+from vmpulse_agent.libvirt_edge import safe_xml
+
+_GONE: Final = frozenset({"backingStore", "mirror", "privateData"})
+"""Elements that go wherever they stand within devices."""
+_SECRET: Final = frozenset({"passwd", "password", "passwdValidTo"})
+_NAMED_BY_LIBVIRT: Final = re.compile(r"(vnet|macvtap|macvlan|vif)\d+")
+_RUN_PATH: Final = re.compile(r"/domain-\d+-")
+"""Channel paths hold the domain id: /var/lib/libvirt/qemu/channel/target/domain-7-name/org.qemu.guest_agent.0."""
+
+
+def canonical_config(xml: str) -> bytes:
+    """Section ``config`` from the inactive XML. Raises XmlRefused."""
+    domain = safe_xml.parse(xml)
+    domain.attrib.pop("id", None)
+    _drop_children(domain, lambda child: child.tag == "currentMemory" or _is_runtime_seclabel(child))
+    _drop_children(domain, _is_default_resource)
+    for clock in domain.iterfind("clock[@offset='variable']"):
+        clock.attrib.pop("adjustment", None)
+    for devices in domain.iterfind("devices"):
+        _prune(devices)
+    for element in domain.iter():
+        for name in _SECRET & element.attrib.keys():
+            del element.attrib[name]
+    return ET.canonicalize(ET.tostring(domain, encoding="unicode"), strip_text=True).encode()
+
+
+def _prune(devices: Element) -> None:
+    for parent in devices.iter():
+        _drop_children(parent, _is_runtime)
+    for device in devices:
+        _CLEANERS.get(str(device.tag), _nothing)(device)
+        for source in device.iter("source"):
+            source.attrib.pop("index", None)
+
+
+def _is_runtime(element: Element) -> bool:
+    if element.tag == "alias":
+        return not element.get("name", "").startswith("ua-")
+    return element.tag in _GONE or _is_runtime_seclabel(element)
+
+
+def _is_runtime_seclabel(element: Element) -> bool:
+    # Without a type it stands within a disk's source, where only an explicit relabel='no' is anybody's configuration.
+    return element.tag == "seclabel" and element.get("type", "dynamic") == "dynamic" and element.get("relabel") != "no"
+
+
+def _is_default_resource(element: Element) -> bool:
+    return element.tag == "resource" and element.findtext("partition", "").strip() == "/machine"
+
+
+def _clean_graphics(graphics: Element) -> None:
+    if graphics.get("autoport") == "yes":
+        for name in ("port", "tlsPort"):
+            graphics.attrib.pop(name, None)
+    for name in [name for name in ("port", "tlsPort", "websocket") if graphics.get(name) == "-1"]:
+        del graphics.attrib[name]
+    graphics.attrib.pop("connected", None)
+    for listen in graphics.iterfind("listen[@type='network']"):
+        listen.attrib.pop("address", None)
+        graphics.attrib.pop("listen", None)
+
+
+def _clean_character_device(device: Element) -> None:
+    device.attrib.pop("tty", None)
+    for target in device.iterfind("target"):
+        target.attrib.pop("state", None)
+    runtime_path = device.get("type") == "pty"
+    _drop_children(device, lambda child: child.tag == "source" and (runtime_path or _is_run_path(child)))
+
+
+def _is_run_path(source: Element) -> bool:
+    return _RUN_PATH.search(source.get("path", "")) is not None
+
+
+def _clean_interface(interface: Element) -> None:
+    _drop_children(
+        interface, lambda child: child.tag == "target" and _NAMED_BY_LIBVIRT.fullmatch(child.get("dev", "")) is not None
+    )
+    for source in interface.iterfind("source"):
+        source.attrib.pop("portid", None)
+        if interface.get("type") == "network":
+            source.attrib.pop("bridge", None)
+
+
+def _clean_memory(memory: Element) -> None:
+    for target in memory.iterfind("target"):
+        _drop_children(target, lambda child: child.tag in {"current", "requested"})
+
+
+def _nothing(_: Element) -> None:
+    pass
+
+
+_CLEANERS: Final = {
+    "graphics": _clean_graphics,
+    "interface": _clean_interface,
+    "memory": _clean_memory,
+    **dict.fromkeys(("channel", "console", "parallel", "serial"), _clean_character_device),
+}
+
+
+def _drop_children(parent: Element, unwanted: Callable[[Element], bool]) -> None:
+    for child in [child for child in parent if unwanted(child)]:
+        parent.remove(child)

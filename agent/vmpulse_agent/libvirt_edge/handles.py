@@ -1,0 +1,206 @@
+"""Opening the connections to one libvirt, and what its driver can do. Everything here blocks: for lanes only."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, NamedTuple, TypeVar
+
+import libvirt
+
+from vmpulse_agent.errors import HypervisorUnavailable
+from vmpulse_agent.libvirt_edge import complaints, events, stats
+from vmpulse_agent.libvirt_edge.options import LibvirtOptions, is_test
+
+T = TypeVar("T")
+
+# No domain is both, so a probe asks nothing of any domain.
+_NO_DOMAIN: Final = (
+    libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_INACTIVE | libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_TRANSIENT
+)
+_CLOSE_REASONS: Final = {
+    libvirt.VIR_CONNECT_CLOSE_REASON_EOF: "the daemon has closed the connection",
+    libvirt.VIR_CONNECT_CLOSE_REASON_KEEPALIVE: "the daemon does not answer keepalives",
+    libvirt.VIR_CONNECT_CLOSE_REASON_ERROR: "the connection broke",
+}
+
+
+class Handles(NamedTuple):
+    """The open connections and the flags that this driver takes; ``guest`` is None where agents cannot be asked."""
+
+    watch: libvirt.virConnect
+    detail: libvirt.virConnect
+    guest: libvirt.virConnect | None
+    look_groups: int
+    device_groups: int
+    nowait: int
+    registrations: tuple[int, ...] = ()
+
+    def distinct(self) -> list[libvirt.virConnect]:
+        """Each connection once: with the test driver they are the same."""
+        found: list[libvirt.virConnect] = []
+        for connection in (self.watch, self.detail, self.guest):
+            if connection is not None and connection not in found:
+                found.append(connection)
+        return found
+
+    def alive(self) -> bool:
+        """Whether all connections stand, as far as this side knows."""
+        return all(_is_alive(connection) for connection in self.distinct())
+
+
+def open_handles(
+    options: LibvirtOptions, deliver: Callable[[events.RawEvent], None], lost: Callable[[str], None]
+) -> Held:
+    """Open everything.
+
+    Args:
+        options: where and how.
+        deliver: called in libvirt's event thread for each event.
+        lost: called there with the reason when any of the connections breaks.
+
+    Raises:
+        HypervisorUnavailable: the message says how to mend it.
+    """
+    opened: list[libvirt.virConnect] = []
+    try:
+        return Held(_open(options, deliver, lost, opened))
+    except libvirt.libvirtError as error:
+        _close_each(opened)
+        raise complaints.unavailable(options.uri, error) from error
+
+
+class Held:
+    """Open handles in use by several threads, closed when asked and no earlier than the last of them is done.
+
+    libvirt frees a connection at its close, whatever other threads still do with it; and a call that is stuck cannot be
+    told to stop.
+    """
+
+    def __init__(self, handles: Handles) -> None:
+        self.handles = handles
+        self._lock = threading.Lock()
+        self._users = 0
+        self._closing = False
+
+    def use(self, work: Callable[[Handles], T]) -> T:
+        """Do *work* with the handles. Raises HypervisorUnavailable once they are being closed."""
+        with self._lock:
+            if self._closing:
+                raise HypervisorUnavailable("the connection has been closed")
+            self._users += 1
+        try:
+            return work(self.handles)
+        finally:
+            self._leave()
+
+    def close(self) -> None:
+        """Close now, or have the last user do it."""
+        with self._lock:
+            now, self._closing = self._users == 0 and not self._closing, True
+        if now:
+            _close_handles(self.handles)
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._users -= 1
+            last = self._closing and self._users == 0
+        if last:
+            _close_handles(self.handles)
+
+
+def _close_handles(handles: Handles) -> None:
+    """Callbacks hold references to their connection, so they go first."""
+    for registration in handles.registrations:
+        with contextlib.suppress(libvirt.libvirtError):
+            handles.watch.domainEventDeregisterAny(registration)
+    _close_each(handles.distinct())
+
+
+def _open(
+    options: LibvirtOptions,
+    deliver: Callable[[events.RawEvent], None],
+    lost: Callable[[str], None],
+    opened: list[libvirt.virConnect],
+) -> Handles:
+    def connect(open_one: Callable[[str], libvirt.virConnect]) -> libvirt.virConnect:
+        connection = open_one(options.uri)
+        opened.append(connection)
+        _watch_over(connection, options, lost)
+        return connection
+
+    watch = connect(libvirt.openReadOnly)
+    # The domains of a test connection are its own: another connection would see others.
+    apart = not is_test(options.uri)
+    detail = connect(libvirt.openReadOnly) if apart else watch
+    guest = None
+    if options.guest_agent and apart:
+        with contextlib.suppress(libvirt.libvirtError):
+            guest = connect(libvirt.open)
+    return Handles(
+        watch=watch,
+        detail=detail,
+        guest=guest,
+        look_groups=_supported(watch, stats.LOOK_GROUPS),
+        device_groups=_supported(watch, stats.DEVICE_GROUPS),
+        nowait=_supported_nowait(watch),
+        # Last, so that whatever fails leaves no registration behind.
+        registrations=tuple(events.register(watch, deliver)),
+    )
+
+
+def _watch_over(connection: libvirt.virConnect, options: LibvirtOptions, lost: Callable[[str], None]) -> None:
+    def closed(_connection: libvirt.virConnect, reason: int, _opaque: object) -> None:
+        if reason != libvirt.VIR_CONNECT_CLOSE_REASON_CLIENT:
+            lost(_CLOSE_REASONS.get(reason, f"closed for reason {reason}"))
+
+    # Drivers that live in our own process support neither and need neither.
+    with contextlib.suppress(libvirt.libvirtError):
+        connection.setKeepAlive(options.keepalive_interval_s, options.keepalive_count)
+    with contextlib.suppress(libvirt.libvirtError):
+        connection.registerCloseCallback(closed, None)
+
+
+def _supported(connection: libvirt.virConnect, groups: Iterable[int]) -> int:
+    """Those of the statistics groups that the driver has, and STATE, which it has or libvirtError is raised.
+
+    STATE costs nothing, and keeps the sum from being 0, which means "all groups" to libvirt.
+    """
+    state = libvirt.VIR_DOMAIN_STATS_STATE
+    connection.getAllDomainStats(state, _NO_DOMAIN)
+    enforce = libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_ENFORCE_STATS | _NO_DOMAIN
+    return state | sum(_accepted(connection, groups, enforce))
+
+
+def _accepted(connection: libvirt.virConnect, groups: Iterable[int], flags: int) -> Iterator[int]:
+    for group in groups:
+        with contextlib.suppress(libvirt.libvirtError):
+            connection.getAllDomainStats(group, flags)
+            yield group
+
+
+def _supported_nowait(connection: libvirt.virConnect) -> int:
+    """NOWAIT, new in libvirt 4.5, where the driver knows it."""
+    nowait = libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT
+    try:
+        connection.getAllDomainStats(libvirt.VIR_DOMAIN_STATS_STATE, nowait | _NO_DOMAIN)
+    except libvirt.libvirtError:
+        return 0
+    return nowait
+
+
+def _is_alive(connection: libvirt.virConnect) -> bool:
+    try:
+        return connection.isAlive() == 1
+    except libvirt.libvirtError:
+        # Not every driver can tell.
+        return True
+
+
+def _close_each(connections: Iterable[libvirt.virConnect]) -> None:
+    for connection in connections:
+        with contextlib.suppress(libvirt.libvirtError):
+            connection.unregisterCloseCallback()
+        with contextlib.suppress(libvirt.libvirtError):
+            connection.close()

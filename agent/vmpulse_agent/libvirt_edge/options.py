@@ -1,0 +1,40 @@
+"""What may be set about the libvirt edge."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+
+class LibvirtOptions(NamedTuple):
+    """Options of one connection; times in seconds.
+
+    ``run_dir`` is where the QEMU driver of a libvirt on this machine keeps the pid files of its domains.
+    ``guest_agent`` allows the read-write connection that guest agent calls need.
+    """
+
+    uri: str = "qemu:///system"
+    guest_agent: bool = True
+    run_dir: Path = Path("/run/libvirt/qemu")
+    look_deadline_s: float = 2.5
+    read_deadline_s: float = 5.0
+    device_deadline_s: float = 10.0
+    guest_deadline_s: float = 2.5
+    connect_deadline_s: float = 10.0
+    keepalive_interval_s: int = 5
+    keepalive_count: int = 3
+    retry_first_s: float = 0.2
+    retry_most_s: float = 10.0
+
+
+def is_test(uri: str) -> bool:
+    """Whether this is libvirt's test driver, whose domains live in our own process, apart for each connection."""
+    return urlsplit(uri).scheme == "test"
+
+
+def is_local_qemu(uri: str) -> bool:
+    """Whether the QEMU processes of this URI run on this machine."""
+    parts = urlsplit(uri)
+    driver, _, transport = parts.scheme.partition("+")
+    return driver == "qemu" and not parts.hostname and transport in {"", "unix"}

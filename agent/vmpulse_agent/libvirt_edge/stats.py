@@ -1,0 +1,260 @@
+"""From bulk statistics to looks and counters: pure functions over libvirt's typed parameters.
+
+Names and units: https://libvirt.org/html/libvirt-libvirt-domain.html#virConnectGetAllDomainStats
+Memory is in KiB, times in ns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final, NamedTuple
+
+import libvirt
+
+from vmpulse_agent.hypervisor import DeviceCounters, DiskCounters, DomainLook, Exit, MemoryCounters
+from vmpulse_agent.libvirt_edge.domain_xml import DeviceFacts
+from vmpulse_agent.libvirt_edge.evidence import Evidence, Role
+from vmpulse_agent.libvirt_edge.text import clean
+from vmpulse_agent.libvirt_edge.tokens import Life
+from vmpulse_contract.identity import VmId
+from vmpulse_contract.values import ExitCode, ExitReason, PauseCode, VmStatus
+from vmpulse_contract.verbs import BalloonInfo, NetworkStats
+
+LOOK_GROUPS: Final = (
+    libvirt.VIR_DOMAIN_STATS_CPU_TOTAL,
+    libvirt.VIR_DOMAIN_STATS_BALLOON,
+)
+DEVICE_GROUPS: Final = (
+    libvirt.VIR_DOMAIN_STATS_BALLOON,
+    libvirt.VIR_DOMAIN_STATS_INTERFACE,
+    libvirt.VIR_DOMAIN_STATS_BLOCK,
+)
+
+MONITOR_KEYS: Final = frozenset(
+    {
+        "balloon.rss",
+        "balloon.last-update",
+        "balloon.unused",
+        "balloon.available",
+        "cpu.haltpoll.success.time",
+    }
+)
+"""What libvirt's QEMU driver gives only where it could take the domain's monitor job.
+
+Seen with libvirt 9.0 and a stopped QEMU: these vanish, while cpu.time and balloon.current stay.
+"""
+
+Stats = Mapping[str, object]
+
+
+class Record(NamedTuple):
+    """One domain of a bulk call. ``domain_id`` is -1 for an inactive one."""
+
+    vm: VmId
+    domain_id: int
+    name: str
+    stats: Stats
+
+    @property
+    def active(self) -> bool:
+        """Whether the domain runs, in whatever state."""
+        return self.domain_id >= 0
+
+    @property
+    def state(self) -> tuple[int, int]:
+        """State and reason, VIR_DOMAIN_*."""
+        return integer(self.stats, "state.state") or 0, integer(self.stats, "state.reason") or 0
+
+    @property
+    def starting(self) -> bool:
+        """Whether the hypervisor's process is only being set up."""
+        return self.state == (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_STARTING_UP)
+
+
+def integer(stats: Stats, name: str) -> int | None:
+    """Look up one number; None where it was not given."""
+    value = stats.get(name)
+    return int(value) if isinstance(value, int | float) else None
+
+
+_PAUSED: Final = {
+    libvirt.VIR_DOMAIN_PAUSED_SAVE: VmStatus.SAVING_STATE,
+    libvirt.VIR_DOMAIN_PAUSED_SHUTTING_DOWN: VmStatus.POWERING_DOWN,
+    libvirt.VIR_DOMAIN_PAUSED_STARTING_UP: VmStatus.WAIT_FOR_LAUNCH,
+}
+_STATUS: Final = {
+    libvirt.VIR_DOMAIN_RUNNING: VmStatus.UP,
+    libvirt.VIR_DOMAIN_BLOCKED: VmStatus.UP,
+    libvirt.VIR_DOMAIN_SHUTDOWN: VmStatus.POWERING_DOWN,
+    libvirt.VIR_DOMAIN_SHUTOFF: VmStatus.DOWN,
+    libvirt.VIR_DOMAIN_CRASHED: VmStatus.DOWN,
+    # The guest sleeps (ACPI S3). VDSM says Paused whenever the guest's CPUs do not run, and so do we.
+    libvirt.VIR_DOMAIN_PMSUSPENDED: VmStatus.PAUSED,
+}
+_ROLES: Final = {Role.SOURCE: VmStatus.MIGRATION_SOURCE, Role.DESTINATION: VmStatus.MIGRATION_DESTINATION}
+
+
+def status(state: int, reason: int, role: Role | None) -> VmStatus:
+    """Status of an active domain. *role* comes from events or its job: the state itself does not tell."""
+    if state == libvirt.VIR_DOMAIN_PAUSED:
+        if reason == libvirt.VIR_DOMAIN_PAUSED_MIGRATION:
+            # Without any evidence: an incoming domain is in this state for all of its transfer, a source for a blink.
+            return _ROLES[role or Role.DESTINATION]
+        return _PAUSED.get(reason, VmStatus.PAUSED)
+    if role is not None and state in {libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_BLOCKED}:
+        return _ROLES[role]
+    return _STATUS.get(state, VmStatus.UNKNOWN)
+
+
+def pause_code(state: int, reason: int, evidence: Evidence) -> PauseCode | None:
+    """Why a domain is paused now; absent while it runs, so that the value follows from the state after any restart.
+
+    EOTHER: an I/O error of which nothing more is known.
+    """
+    if state != libvirt.VIR_DOMAIN_PAUSED:
+        return None
+    if reason == libvirt.VIR_DOMAIN_PAUSED_IOERROR:
+        return evidence.pause_code or PauseCode.EOTHER
+    if reason in {libvirt.VIR_DOMAIN_PAUSED_POSTCOPY, libvirt.VIR_DOMAIN_PAUSED_POSTCOPY_FAILED}:
+        return PauseCode.POSTCOPY
+    return PauseCode.NOERR
+
+
+_EXITS: Final = {
+    libvirt.VIR_DOMAIN_SHUTOFF_SHUTDOWN: Exit(ExitCode.NORMAL, ExitReason.USER_SHUTDOWN),
+    libvirt.VIR_DOMAIN_SHUTOFF_DESTROYED: Exit(ExitCode.NORMAL, ExitReason.ADMIN_SHUTDOWN),
+    libvirt.VIR_DOMAIN_SHUTOFF_CRASHED: Exit(ExitCode.ERROR, ExitReason.GENERIC_ERROR),
+    libvirt.VIR_DOMAIN_SHUTOFF_MIGRATED: Exit(ExitCode.NORMAL, ExitReason.MIGRATION_SUCCEEDED),
+    libvirt.VIR_DOMAIN_SHUTOFF_SAVED: Exit(ExitCode.NORMAL, ExitReason.SAVE_STATE_SUCCEEDED),
+    libvirt.VIR_DOMAIN_SHUTOFF_FAILED: Exit(ExitCode.ERROR, ExitReason.LIBVIRT_START_FAILED),
+    libvirt.VIR_DOMAIN_SHUTOFF_FROM_SNAPSHOT: Exit(ExitCode.NORMAL, ExitReason.SUCCESS),
+    # The daemon gave it up while reconnecting to its process.
+    libvirt.VIR_DOMAIN_SHUTOFF_DAEMON: Exit(ExitCode.ERROR, ExitReason.LOST_QEMU_CONNECTION),
+}
+
+
+def exit_of(state: int, reason: int) -> Exit | None:
+    """How an inactive domain ended, as far as libvirt remembers: not over its own restart."""
+    if state == libvirt.VIR_DOMAIN_CRASHED:
+        return _EXITS[libvirt.VIR_DOMAIN_SHUTOFF_CRASHED]
+    return _EXITS.get(reason) if state == libvirt.VIR_DOMAIN_SHUTOFF else None
+
+
+def domain_look(record: Record, life: Life | None, evidence: Evidence, answered: bool, now_ns: int) -> DomainLook:  # noqa: FBT001
+    """One domain of a look.
+
+    Args:
+        record: what the bulk call gave.
+        life: its incarnation; None for an inactive domain and for one whose process is still being set up.
+        evidence: what events told.
+        answered: whether its monitor did.
+        now_ns: the clock of Life.started_ns.
+    """
+    state, reason = record.state
+    if not record.active:
+        return DomainLook(record.vm, 0, VmStatus.DOWN, exit=exit_of(state, reason))
+    if life is None:
+        return DomainLook(record.vm, 0, VmStatus.WAIT_FOR_LAUNCH)
+    return DomainLook(
+        vm=record.vm,
+        token=life.token,
+        status=status(state, reason, evidence.role),
+        elapsed_ms=None if life.started_ns is None else max(0, now_ns - life.started_ns) // 1_000_000,
+        cpu_time_ns=integer(record.stats, "cpu.time"),
+        cpu_system_ns=integer(record.stats, "cpu.system"),
+        mem_usage=memory_usage(record.stats),
+        answered=answered,
+    )
+
+
+def memory_usage(stats: Stats) -> int | None:
+    """Used share of the guest's memory in percent; None where the guest's balloon driver says nothing."""
+    available = integer(stats, "balloon.available")
+    free = integer(stats, "balloon.usable")
+    if free is None:
+        free = integer(stats, "balloon.unused")
+    if not available or available < 0 or free is None:
+        return None
+    return min(100, max(0, round(100 - 100 * free / available)))
+
+
+def counters(record: Record, life: Life, facts: DeviceFacts, at: float) -> DeviceCounters:
+    """Device counters of one active domain; *at* on the host's monotonic clock, seconds."""
+    return DeviceCounters(
+        token=life.token,
+        memory=_memory(record.stats),
+        balloon=_balloon(record.stats, facts),
+        disks=tuple(_disks(record.stats, facts)),
+        network=tuple(_cards(record.stats, facts, at)),
+    )
+
+
+def _memory(stats: Stats) -> MemoryCounters | None:
+    memory = MemoryCounters(
+        total=integer(stats, "balloon.available"),
+        unused=integer(stats, "balloon.unused"),
+        usable=integer(stats, "balloon.usable"),
+        swap_in=integer(stats, "balloon.swap_in"),
+        swap_out=integer(stats, "balloon.swap_out"),
+        major_faults=integer(stats, "balloon.major_fault"),
+        minor_faults=integer(stats, "balloon.minor_fault"),
+    )
+    return None if all(value is None for value in memory) else memory
+
+
+def _balloon(stats: Stats, facts: DeviceFacts) -> BalloonInfo | None:
+    """Libvirt keeps no target that is still to be reached: the size it has granted is both current and target."""
+    current, most = integer(stats, "balloon.current"), integer(stats, "balloon.maximum")
+    if current is None or most is None:
+        return None
+    return BalloonInfo(
+        balloon_max=most,
+        balloon_min=facts.balloon_min,
+        balloon_cur=current,
+        balloon_target=current,
+        ballooning_enabled=facts.balloon,
+    )
+
+
+def _disks(stats: Stats, facts: DeviceFacts) -> Iterator[DiskCounters]:
+    """``truesize`` is what the image occupies on the host, ``apparentsize`` its length there."""
+    for prefix, name in _named(stats, "block"):
+        yield DiskCounters(
+            name=name,
+            read_ops=integer(stats, f"{prefix}.rd.reqs"),
+            write_ops=integer(stats, f"{prefix}.wr.reqs"),
+            flush_ops=integer(stats, f"{prefix}.fl.reqs"),
+            read_bytes=integer(stats, f"{prefix}.rd.bytes"),
+            written_bytes=integer(stats, f"{prefix}.wr.bytes"),
+            read_time_ns=integer(stats, f"{prefix}.rd.times"),
+            write_time_ns=integer(stats, f"{prefix}.wr.times"),
+            flush_time_ns=integer(stats, f"{prefix}.fl.times"),
+            truesize=integer(stats, f"{prefix}.allocation"),
+            apparentsize=integer(stats, f"{prefix}.physical"),
+            image_id=facts.image_ids.get(name),
+        )
+
+
+def _cards(stats: Stats, facts: DeviceFacts, at: float) -> Iterator[NetworkStats]:
+    """Speed and state are absent: libvirt knows neither of a virtual card."""
+    for prefix, name in _named(stats, "net"):
+        yield NetworkStats(
+            name=name,
+            mac_addr=facts.macs.get(name),
+            rx=integer(stats, f"{prefix}.rx.bytes"),
+            tx=integer(stats, f"{prefix}.tx.bytes"),
+            rx_errors=integer(stats, f"{prefix}.rx.errs"),
+            tx_errors=integer(stats, f"{prefix}.tx.errs"),
+            rx_dropped=integer(stats, f"{prefix}.rx.drop"),
+            tx_dropped=integer(stats, f"{prefix}.tx.drop"),
+            sample_time=at,
+        )
+
+
+def _named(stats: Stats, group: str) -> Iterable[tuple[str, str]]:
+    """Prefixes and names of a group's numbered devices; a card without a host-side name has no name and no counters."""
+    for number in range(integer(stats, f"{group}.count") or 0):
+        prefix = f"{group}.{number}"
+        name = clean(stats.get(f"{prefix}.name"))
+        if name is not None:
+            yield prefix, name

@@ -1,0 +1,108 @@
+"""Asks a running view over HTTP, and turns what goes wrong into one line with a remedy."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from urllib.parse import quote, urlsplit
+
+import httpx
+import msgspec
+
+from vmpulse_consumers.cli.replies import ErrorReply
+from vmpulse_consumers.errors import ViewRefused, ViewUnreachable
+from vmpulse_contract.errors import SettingsError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Mapping
+    from types import TracebackType
+
+DEFAULT_API: Final = "http://127.0.0.1:8080"
+VARIABLE: Final = "VMPULSE_API"
+TIMEOUT_S: Final = 5.0
+
+T = TypeVar("T")
+
+
+def add_api_options(parser: argparse.ArgumentParser) -> None:
+    """Add what all reading subcommands share."""
+    parser.add_argument(
+        "--api", metavar="URL", help=f"the view's address (default: ${VARIABLE}, or else {DEFAULT_API})"
+    )
+    parser.add_argument("--json", action="store_true", help="print the API's JSON instead of a table")
+
+
+class Api:
+    """The API of one view; a context manager.
+
+    Args:
+        given: the address given as ``--api``, or None to take the environment's or the default.
+
+    Raises:
+        SettingsError: the address is none.
+    """
+
+    def __init__(self, given: str | None) -> None:
+        setting, url = ("--api", given) if given is not None else (VARIABLE, os.environ.get(VARIABLE) or DEFAULT_API)
+        self.url = _checked(setting, url)
+        # Proxies are for the world outside; a view is addressed directly.
+        self._client = httpx.Client(base_url=self.url, timeout=TIMEOUT_S, trust_env=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.close()
+
+    def get(self, path: str, parameters: Mapping[str, Any] | None = None) -> bytes:
+        """Fetch one reply's JSON.
+
+        Raises:
+            ViewUnreachable: nobody answers there in time.
+            ViewRefused: the view says no; the error repeats what is allowed.
+        """
+        try:
+            reply = self._client.get(path, params=parameters)
+        except httpx.TransportError as error:
+            reason = str(error) or type(error).__name__
+            remedy = f"start one there with `vmpulse view`, or name another with --api or {VARIABLE}"
+            raise ViewUnreachable(f"no view answers at {self.url} ({reason}); {remedy}") from error
+        if reply.status_code != httpx.codes.OK:
+            raise ViewRefused(self._refusal(reply))
+        return reply.content
+
+    def _refusal(self, reply: httpx.Response) -> str:
+        try:
+            fault = msgspec.json.decode(reply.content, type=ErrorReply).error
+        except msgspec.MsgspecError:
+            return f"{self.url} answers with HTTP status {reply.status_code} and is no view; check --api or {VARIABLE}"
+        return f"{fault.what}; allowed: {fault.allowed}" if fault.allowed else fault.what
+
+    def read(self, raw: bytes, kind: type[T]) -> T:
+        """Decode a reply. Raises ViewRefused if it is not one of a view's."""
+        try:
+            return msgspec.json.decode(raw, type=kind)
+        except msgspec.MsgspecError as error:
+            raise ViewRefused(f"{self.url} does not answer like a view ({error}); check --api or {VARIABLE}") from error
+
+
+def segment(text: str) -> str:
+    """Write a name as one segment of a path."""
+    return quote(text, safe="")
+
+
+def _checked(setting: str, url: str) -> str:
+    allowed = "http://HOST:PORT, without a path"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise SettingsError(setting, url, allowed) from error
+    if parts.scheme != "http" or not parts.hostname or port == 0 or parts.username is not None:
+        raise SettingsError(setting, url, allowed)
+    if parts.path not in {"", "/"} or parts.query or parts.fragment:
+        raise SettingsError(setting, url, allowed)
+    return f"http://{parts.netloc}"

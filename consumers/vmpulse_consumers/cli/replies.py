@@ -1,0 +1,103 @@
+"""What the subcommands read of the API's replies: tolerant of fields and values that a newer view may add."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Raw, Struct, field
+
+
+class FaultReply(Struct):
+    """What is wrong and what is allowed."""
+
+    what: str
+    allowed: str = ""
+
+
+class ErrorReply(Struct):
+    """An error reply."""
+
+    error: FaultReply
+
+
+class Page(Struct):
+    """One page of rows, not decoded. Of ``vms`` and ``hosts`` one is there."""
+
+    total: int
+    limit: int
+    offset: int
+    vms: list[Raw] | None = None
+    hosts: list[Raw] | None = None
+
+
+class ClaimReply(Struct, rename="camel"):
+    """What one host says of a VM."""
+
+    host: str
+    status: str
+    host_state: str = ""
+    owner: bool = False
+
+
+class VmReply(Struct):
+    """One VM."""
+
+    id: str
+    host: str
+    status: str
+    freshness: str
+    name: str | None = None
+    age_s: float | None = None
+    cpu_user: float | None = field(default=None, name="cpuUser")
+    cpu_sys: float | None = field(default=None, name="cpuSys")
+    mem_usage: int | None = field(default=None, name="memUsage")
+    elapsed_time: float | None = field(default=None, name="elapsedTime")
+    hashes: dict[str, str] = {}
+    repairing: list[str] = []
+    sections: dict[str, dict[str, Any]] = {}
+    claims: list[ClaimReply] = []
+
+    @property
+    def cpu(self) -> float | None:
+        """All CPU time, in percent of one CPU."""
+        return None if self.cpu_user is None or self.cpu_sys is None else self.cpu_user + self.cpu_sys
+
+
+class ListedVmReply(Struct):
+    """A VM as one host lists it."""
+
+    id: str
+    status: str
+    owner: bool = False
+    name: str | None = None
+
+
+class EndedReply(Struct):
+    """A life that ended on a host."""
+
+    id: str
+    exit_code: str = field(default="", name="exitCode")
+    exit_reason: str = field(default="", name="exitReason")
+    ended_s: float | None = None
+
+
+class HostReply(Struct):
+    """One host; the lists are there when it was asked for alone."""
+
+    host: str
+    state: str
+    vms: int
+    active: int
+    silent_s: float
+    since_s: float
+    seq: int
+    age_s: float | None = None
+    epoch: str | None = None
+    fqdn: str | None = None
+    host_uuid: str | None = field(default=None, name="hostUuid")
+    agent_version: str | None = field(default=None, name="agentVersion")
+    hypervisor_version: str | None = field(default=None, name="hypervisorVersion")
+    libvirt_version: str | None = field(default=None, name="libvirtVersion")
+    labels: dict[str, str] = {}
+    listed_vms: list[ListedVmReply] = field(default_factory=list, name="listedVms")
+    tombstones: list[EndedReply] = []

@@ -1,0 +1,104 @@
+"""Serves the app in the event loop that is there: the program's own signal handlers, logs and shutdown hold."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from typing import TYPE_CHECKING, Final
+
+import uvicorn
+
+from vmpulse_consumers.errors import PortTaken
+from vmpulse_consumers.http.bounds import Bounded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from litestar.types import ASGIApp
+
+REMEDY: Final = "stop the program that listens there, or choose another address"
+GRACEFUL_S: Final = 1
+"""Replies under way have so long to finish; a page takes milliseconds, and streams have no end of their own."""
+SHUTDOWN_S: Final = 1.8
+"""After so long the server is cut off, so that a stop takes less than 2 s."""
+CONNECTIONS: Final = 1000
+"""More get 503: each is a file descriptor and a task of the process that keeps the view."""
+HEAD_BYTES: Final = 16 << 10
+"""Request line and headers together, as far as they come in pieces; what comes at once ``bounds`` refuses."""
+PORT_MAXIMUM: Final = 65535
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Open the listening socket; port 0 takes a free one. Raises PortTaken with what to do."""
+    if not 0 <= port <= PORT_MAXIMUM:
+        raise _not_ours(host, port, ValueError(f"ports are 0 to {PORT_MAXIMUM}"))
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+    except (OSError, UnicodeError) as error:
+        raise _not_ours(host, port, error) from error
+    try:
+        # A restart must not wait for old connections to fade; two listeners on one port remain impossible.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        raise _not_ours(host, port, error) from error
+    listener.setblocking(False)
+    return listener
+
+
+def _not_ours(host: str, port: int, error: Exception) -> PortTaken:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+    shown = f"[{host}]" if ":" in host else host
+    return PortTaken(f"cannot listen on http address {shown}:{port}: {reason}; {REMEDY}")
+
+
+async def serve(app: ASGIApp, host: str, port: int) -> None:
+    """Serve *app* until cancelled; then close within 2 s. Raises PortTaken."""
+    await serve_on(app, listen(host, port))
+
+
+async def serve_on(app: ASGIApp, listener: socket.socket) -> None:
+    """Serve *app* on a socket that ``listen`` gave, until cancelled; then close within 2 s."""
+    server = _Server(_config(app))
+    serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
+    try:
+        await asyncio.shield(serving)
+    finally:
+        server.should_exit = True
+        await asyncio.wait([serving], timeout=SHUTDOWN_S)
+        serving.cancel()
+        listener.close()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers, which would take SIGTERM away from the program."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _config(app: ASGIApp) -> uvicorn.Config:
+    return uvicorn.Config(
+        Bounded(app),
+        http="h11",
+        ws="none",
+        lifespan="on",
+        interface="asgi3",
+        log_config=None,
+        # Starts, stops and what strangers send to the port are nothing that the program's own log should fill with.
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=GRACEFUL_S,
+        limit_concurrency=CONNECTIONS,
+        h11_max_incomplete_event_size=HEAD_BYTES,
+    )

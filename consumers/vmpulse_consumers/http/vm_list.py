@@ -1,0 +1,150 @@
+"""One page of VMs: filtered and ordered on arrays, so that rows are built for the page alone."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+
+from vmpulse_consumers.http import census
+from vmpulse_consumers.http.census import FRESHNESS, Census
+from vmpulse_consumers.http.host_list import labelled, named
+from vmpulse_consumers.http.queries import STATUSES, VmQuery
+from vmpulse_consumers.view.host import WIDTH
+from vmpulse_consumers.view.rows import VmRow, name_of, vm_row
+from vmpulse_contract.identity import vm_text
+from vmpulse_contract.sections import Section
+from vmpulse_contract.values import STATUS_LABELS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from vmpulse_consumers.view.host import Host
+    from vmpulse_consumers.view.view import View
+
+ID_TEXT: Final = re.compile(r"[0-9a-f-]+")
+
+
+class VmPage(Struct, frozen=True):
+    """One page of VMs. ``total`` counts all that the filters let through."""
+
+    total: int
+    limit: int
+    offset: int
+    vms: list[VmRow]
+
+
+def vm_page(view: View, now: float, query: VmQuery) -> VmPage:
+    """Give the page that a query asks for."""
+    hosts = labelled(view.hosts.values(), query.label)
+    if query.host is not None:
+        wanted = query.host
+        hosts = (host for host in hosts if named(host, wanted))
+    found = census.take(view, hosts, now)
+    chosen = _ordered(found, _matching(found, query), query.sort)
+    page = chosen[query.offset : query.offset + query.limit].tolist()
+    rows = [vm_row(view, now, view.vms[found.vms[at]], with_sections=query.sections) for at in page]
+    return VmPage(len(chosen), query.limit, query.offset, rows)
+
+
+def _matching(found: Census, query: VmQuery) -> NDArray[np.intp]:
+    """The entries that pass the filters, in the census's order."""
+    kept = np.ones(len(found.vms), np.bool_)
+    if query.status:
+        kept &= np.isin(found.status(), [STATUSES[label.casefold()] for label in query.status])
+    if query.freshness:
+        kept &= np.isin(found.freshness(), [FRESHNESS.index(kind) for kind in query.freshness])
+    chosen = np.flatnonzero(kept)
+    if not query.text:
+        return chosen
+    contains = _text_filter(found, query.text.casefold())
+    return np.array([at for at in chosen.tolist() if contains(at)], np.intp)
+
+
+# --- text -----------------------------------------------------------------------------------------------------------
+
+
+class _Texts(Struct):
+    username: str | None = None
+    guest_ips: tuple[str, ...] = msgspec.field(default=(), name="guestIPs")
+
+
+_TEXTS: Final = msgspec.msgpack.Decoder(_Texts)
+
+
+def _text_filter(found: Census, wanted: str) -> Callable[[int], bool]:
+    """Tell of an entry whether *wanted* stands in its name, id, guest IPs or user."""
+    hosts, of_host, rows = [found.hosts[number] for number in found.host.tolist()], found.vms, found.row.tolist()
+    like_id = ID_TEXT.fullmatch(wanted) is not None
+
+    def contains(at: int) -> bool:
+        host, row = hosts[at], rows[at]
+        name = name_of(host, row)
+        if name is not None and wanted in name.casefold():
+            return True
+        return (like_id and wanted in vm_text(of_host[at])) or _in_status(host, row, wanted)
+
+    return contains
+
+
+def _in_status(host: Host, row: int, wanted: str) -> bool:
+    body = host.bodies[row * WIDTH + Section.STATUS]
+    if body is None:
+        return False
+    try:
+        texts = _TEXTS.decode(body)
+    except msgspec.MsgspecError:
+        return False
+    return wanted in (texts.username or "").casefold() or any(wanted in ip for ip in texts.guest_ips)
+
+
+# --- order ----------------------------------------------------------------------------------------------------------
+
+
+def _ordered(found: Census, chosen: NDArray[np.intp], sort: str) -> NDArray[np.intp]:
+    """Put entries in order; equal ones by host and id, unknown values last in either direction."""
+    descending, key = sort.startswith("-"), sort.removeprefix("-")
+    ids = np.frombuffer(b"".join(found.vms), ">u8").reshape(-1, 2)[chosen]
+    hosts = found.host[chosen]
+    if key == "host":
+        return chosen[np.lexsort((ids[:, 1], ids[:, 0], -hosts if descending else hosts))]
+    chosen = chosen[np.lexsort((ids[:, 1], ids[:, 0], hosts))]
+    if key == "name":
+        return _by_name(found, chosen, descending=descending)
+    values = _KEYS[key](found)[chosen]
+    return chosen[np.argsort(np.where(np.isnan(values), np.inf, -values if descending else values), kind="stable")]
+
+
+def _by_name(found: Census, chosen: NDArray[np.intp], *, descending: bool) -> NDArray[np.intp]:
+    hosts, rows = found.host[chosen].tolist(), found.row[chosen].tolist()
+    names = [name_of(found.hosts[host], row) for host, row in zip(hosts, rows, strict=True)]
+    with_name = [(name.casefold(), at) for name, at in zip(names, chosen.tolist(), strict=True) if name is not None]
+    with_name.sort(key=lambda pair: pair[0], reverse=descending)
+    without = [at for name, at in zip(names, chosen.tolist(), strict=True) if name is None]
+    return np.array([at for _, at in with_name] + without, np.intp)
+
+
+_LABEL_RANK: Final = {
+    code: rank for rank, code in enumerate(sorted(STATUS_LABELS, key=lambda code: STATUS_LABELS[code]))
+}
+_STATUS_RANK: Final = np.array([_LABEL_RANK.get(code, np.nan) for code in range(256)])
+"""Statuses order by their labels, as people read them."""
+
+
+def _status_rank(found: Census) -> NDArray[np.float64]:
+    ranks: NDArray[np.float64] = _STATUS_RANK[found.status()]
+    return ranks
+
+
+_KEYS: Final[dict[str, Callable[[Census], NDArray[np.float64]]]] = {
+    "status": _status_rank,
+    "age": Census.age,
+    "cpu": lambda found: found.cpu_user() + found.cpu_sys(),
+    "mem": Census.mem_usage,
+    "elapsed": Census.elapsed,
+}

@@ -1,0 +1,96 @@
+"""Settings of the simulator's programs: one frozen object each, built at the entry point."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Final
+
+from msgspec import Meta, Struct
+
+from vmpulse_contract import broker_url
+from vmpulse_contract.limits import VMS_PER_HOST
+from vmpulse_simulator.dynamics import ROUND_S, Rates
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PREFIX: Final = "VMPULSE_SIMULATOR_"
+MOST_HOSTS: Final = 25_000
+
+Hosts = Annotated[
+    int, Meta(ge=1, le=MOST_HOSTS, description="simulated hosts", extra={"allowed": f"1 to {MOST_HOSTS}"})
+]
+Vms = Annotated[
+    int,
+    Meta(
+        ge=1,
+        le=VMS_PER_HOST.maximum,
+        description="VMs on each host",
+        extra={"allowed": f"1 to {VMS_PER_HOST.maximum}"},
+    ),
+]
+Seed = Annotated[
+    int, Meta(ge=0, description="decides the fleet and what happens in it", extra={"allowed": "0 or more"})
+]
+Tick = Annotated[
+    float, Meta(ge=0.5, le=60, description="seconds between two frames of a host", extra={"allowed": "0.5 to 60"})
+]
+Port = Annotated[int, Meta(ge=1, le=65535, description="port of the view's HTTP API", extra={"allowed": "1 to 65535"})]
+Limit = Annotated[
+    Annotated[float, Meta(ge=1, le=86400)] | None,
+    Meta(
+        description="stop after so many seconds of changes, and check the view against the truth; without: run on",
+        extra={"allowed": "1 to 86400, or nothing for no limit"},
+    ),
+]
+CHANGES: Final = f"percent of the VMs of which a section changes within {ROUND_S:.0f} s"
+CYCLES: Final = f"percent of the VMs that are stopped and started again within {ROUND_S:.0f} s"
+RESTARTS: Final = f"percent of the hosts whose agent restarts within {ROUND_S:.0f} s, every second time by a crash"
+LOSS: Final = "percent of the messages that are lost on purpose"
+SHARE: Final = {"allowed": "0 to 100"}
+
+
+class FleetSettings(Struct, frozen=True, kw_only=True):
+    """Settings of any simulated fleet."""
+
+    hosts: Hosts = 250
+    vms: Vms = 40
+    seed: Seed = 1
+    tick: Tick = 3.0
+    change_percent: Annotated[float, Meta(ge=0, le=100, description=CHANGES, extra=SHARE)] = 2.0
+    power_cycle_percent: Annotated[float, Meta(ge=0, le=100, description=CYCLES, extra=SHARE)] = 0.5
+    agent_restart_percent: Annotated[float, Meta(ge=0, le=100, description=RESTARTS, extra=SHARE)] = 2.0
+    loss_percent: Annotated[float, Meta(ge=0, le=100, description=LOSS, extra=SHARE)] = 1.0
+
+    @property
+    def rates(self) -> Rates:
+        """How often things happen."""
+        return Rates(self.change_percent / 100, self.power_cycle_percent / 100, self.agent_restart_percent / 100)
+
+
+class RunSettings(FleetSettings, frozen=True, kw_only=True):
+    """Settings of ``vmpulse-simulator run``."""
+
+    broker_url: Annotated[
+        str,
+        Meta(description="the broker; its user needs the tag impersonator", extra={"allowed": broker_url.ALLOWED}),
+    ] = "amqp://engine.simulator@127.0.0.1:5672/"
+    broker_password_file: Annotated[
+        str, Meta(description="file with the broker's password, instead of one in broker_url; empty: none")
+    ] = ""
+
+
+class DemoSettings(FleetSettings, frozen=True, kw_only=True):
+    """Settings of ``vmpulse-simulator demo``."""
+
+    port: Port = 8080
+    seconds_limit: Limit = None
+
+    @property
+    def round_s(self) -> float:
+        """Things are spread over rounds of so many seconds: a short demo gets some of everything too."""
+        return min(ROUND_S, self.seconds_limit or ROUND_S)
+
+
+def given(values: Mapping[str, object]) -> dict[str, object]:
+    """Drop empty values: a Makefile passes ``--seconds-limit ""`` for none."""
+    return {name: value for name, value in values.items() if value not in (None, "")}

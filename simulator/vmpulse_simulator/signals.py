@@ -1,0 +1,38 @@
+"""Ending in good order when the user or the system says so."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+ENDING: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+def run_until_told(program: Coroutine[None, None, int]) -> int:
+    """Run a program; the first Ctrl-C or SIGTERM cancels it: its exit code is then 0. A second one is not caught."""
+    return asyncio.run(_cancelled_when_told(program))
+
+
+async def _cancelled_when_told(program: Coroutine[None, None, int]) -> int:
+    loop, task = asyncio.get_running_loop(), asyncio.ensure_future(program)
+    told = False
+
+    def end() -> None:
+        nonlocal told
+        told = True
+        for number in ENDING:
+            loop.remove_signal_handler(number)
+        task.cancel()
+
+    for number in ENDING:
+        loop.add_signal_handler(number, end)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if told:
+            return 0
+        raise

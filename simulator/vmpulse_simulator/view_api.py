@@ -1,0 +1,113 @@
+"""The view's HTTP API as a demo uses it: the standard library's client, in a thread, with bounded waits."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+from vmpulse_simulator.errors import ViewUnreachable
+from vmpulse_simulator.truth import Seen
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+T = TypeVar("T")
+
+LOOPBACK: Final = "127.0.0.1"
+TIMEOUT_S: Final = 5.0
+PAGE: Final = 1000
+MOST_PAGES: Final = 2000
+"""Bounds a view whose totals never end."""
+OK: Final = 200
+
+
+class FleetReport(Struct, frozen=True, kw_only=True):
+    """What the view says of itself and the fleet; what it counts, it counts since its start."""
+
+    ready: bool = False
+    hosts: dict[str, int] = {}
+    vms: int = 0
+    messages: int = 0
+    bytes: int = 0
+    repairs: int = 0
+    gaps: int = 0
+    relists: int = 0
+    rejected: int = 0
+    worst_age_s: float | None = None
+
+    def live(self) -> int:
+        """How many hosts are live."""
+        return sum(count for state, count in self.hosts.items() if state.lower() == "live")
+
+
+class VmPage(Struct, frozen=True, kw_only=True):
+    """A page of VMs."""
+
+    total: Annotated[int, Meta(ge=0)]
+    vms: list[dict[str, Any]]
+
+
+class HostPage(Struct, frozen=True, kw_only=True):
+    """A page of hosts."""
+
+    total: Annotated[int, Meta(ge=0)]
+    hosts: list[dict[str, Any]]
+
+
+class ViewApi:
+    """Asks a view on this machine. Every method raises ViewUnreachable."""
+
+    def __init__(self, port: int, clock: Callable[[], float]) -> None:
+        self.url = f"http://{LOOPBACK}:{port}"
+        self._port = port
+        self._clock = clock
+
+    async def fleet(self) -> FleetReport:
+        """What the view says of the fleet."""
+        return await self._get("/api/v1/fleet", FleetReport)
+
+    async def hosts(self) -> list[dict[str, Any]]:
+        """All hosts."""
+        rows: list[dict[str, Any]] = []
+        for _ in range(MOST_PAGES):
+            page = await self._get(f"/api/v1/hosts?limit={PAGE}&offset={len(rows)}", HostPage)
+            rows.extend(page.hosts)
+            if len(rows) >= page.total or not page.hosts:
+                break
+        return rows
+
+    async def vms(self) -> AsyncIterator[list[Seen]]:
+        """All VMs with their sections, page by page."""
+        offset = 0
+        for _ in range(MOST_PAGES):
+            page = await self._get(f"/api/v1/vms?limit={PAGE}&offset={offset}&sections=true", VmPage)
+            at = self._clock()
+            yield [Seen(at, row) for row in page.vms]
+            offset += len(page.vms)
+            if offset >= page.total or not page.vms:
+                break
+
+    async def _get(self, path: str, kind: type[T]) -> T:
+        return await asyncio.to_thread(get, self._port, path, kind)
+
+
+def get(port: int, path: str, kind: type[T]) -> T:
+    """Ask once, and check the answer's shape. Blocks for at most a few times TIMEOUT_S."""
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=TIMEOUT_S)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        body = response.read()
+        if response.status != OK:
+            raise ViewUnreachable(f"GET {path}: status {response.status}: {body[:200].decode(errors='replace')}")
+        return msgspec.json.decode(body, type=kind)
+    except (OSError, http.client.HTTPException) as error:
+        raise ViewUnreachable(f"GET {path}: {type(error).__name__}: {error}") from error
+    except msgspec.DecodeError as error:
+        raise ViewUnreachable(f"GET {path}: not the answer expected: {error}") from error
+    finally:
+        connection.close()

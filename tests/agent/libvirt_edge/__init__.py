@@ -1,0 +1,1 @@
+"""The libvirt edge: pure parts with recorded inputs, the test driver, and real QEMU (marker lab)."""

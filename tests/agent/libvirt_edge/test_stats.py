@@ -1,0 +1,135 @@
+"""Bulk statistics and events to the port's values."""
+
+from __future__ import annotations
+
+import libvirt
+import pytest
+
+from tests.agent.libvirt_edge.recorded import ACTIVE_XML, DEVICES, HUNG, RUNNING
+from vmpulse_agent.hypervisor import DomainLook, Exit
+from vmpulse_agent.libvirt_edge import domain_xml, stats
+from vmpulse_agent.libvirt_edge.evidence import Evidence, Role
+from vmpulse_agent.libvirt_edge.monitors import Monitors
+from vmpulse_agent.libvirt_edge.stats import Record, domain_look, exit_of, memory_usage, pause_code, status
+from vmpulse_agent.libvirt_edge.tokens import Life
+from vmpulse_contract.identity import VmId
+from vmpulse_contract.values import ExitCode, ExitReason, PauseCode, VmStatus
+
+VM = VmId(bytes(range(16)))
+LIFE = Life(7, 4711, 1_000_000_000)
+
+
+def look(given: dict[str, int], domain_id: int = 1, life: Life | None = LIFE) -> DomainLook:
+    """One domain in one look, two and a half seconds after its start."""
+    record = Record(VM, domain_id, "d", given)
+    return domain_look(record, life, Evidence(), answered=True, now_ns=3_500_000_000)
+
+
+def test_running_domain() -> None:
+    """CPU from the counters, elapsed time from the process's start, memory unknown without a balloon driver."""
+    assert look(RUNNING) == DomainLook(VM, 7, VmStatus.UP, 2500, 380000000, 170000000)
+
+
+def test_inactive_domain() -> None:
+    """Token 0, no CPU (libvirt gives its own there), and how it ended."""
+    seen = look({**RUNNING, "state.state": 5, "state.reason": 2}, domain_id=-1, life=None)
+    assert seen == DomainLook(VM, 0, VmStatus.DOWN, exit=Exit(ExitCode.NORMAL, ExitReason.ADMIN_SHUTDOWN))
+
+
+def test_domain_that_is_being_started() -> None:
+    """Its process is not known yet: no token that would have to change."""
+    seen = look({"state.state": 3, "state.reason": 11}, life=None)
+    assert (seen.token, seen.status) == (0, VmStatus.WAIT_FOR_LAUNCH)
+
+
+def test_test_driver_record() -> None:
+    """Bulk statistics with nothing but the state: unknown, and nobody failed to answer."""
+    seen = look({"state.state": 1, "state.reason": 1}, life=Life(9))
+    assert seen == DomainLook(VM, 9, VmStatus.UP)
+
+
+@pytest.mark.parametrize(
+    "state,reason,role,expected",
+    [
+        (libvirt.VIR_DOMAIN_RUNNING, 1, None, VmStatus.UP),
+        (libvirt.VIR_DOMAIN_BLOCKED, 0, None, VmStatus.UP),
+        (libvirt.VIR_DOMAIN_RUNNING, 1, Role.SOURCE, VmStatus.MIGRATION_SOURCE),
+        (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_USER, None, VmStatus.PAUSED),
+        (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_IOERROR, None, VmStatus.PAUSED),
+        (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_SAVE, None, VmStatus.SAVING_STATE),
+        (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_STARTING_UP, None, VmStatus.WAIT_FOR_LAUNCH),
+        (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_SHUTTING_DOWN, None, VmStatus.POWERING_DOWN),
+        (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_MIGRATION, None, VmStatus.MIGRATION_DESTINATION),
+        (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_MIGRATION, Role.SOURCE, VmStatus.MIGRATION_SOURCE),
+        (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_POSTCOPY, Role.SOURCE, VmStatus.PAUSED),
+        (libvirt.VIR_DOMAIN_SHUTDOWN, 1, None, VmStatus.POWERING_DOWN),
+        (libvirt.VIR_DOMAIN_PMSUSPENDED, 0, None, VmStatus.PAUSED),
+        (libvirt.VIR_DOMAIN_CRASHED, 1, None, VmStatus.DOWN),
+        (libvirt.VIR_DOMAIN_NOSTATE, 0, None, VmStatus.UNKNOWN),
+        (99, 99, None, VmStatus.UNKNOWN),
+    ],
+)
+def test_status(state: int, reason: int, role: Role | None, expected: VmStatus) -> None:
+    """State, reason and what events told."""
+    assert status(state, reason, role) is expected
+
+
+def test_exit() -> None:
+    """A restarted daemon does not remember: then nothing is said."""
+    failed = Exit(ExitCode.ERROR, ExitReason.LIBVIRT_START_FAILED)
+    assert exit_of(libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_SHUTOFF_FAILED) == failed
+    assert exit_of(libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_SHUTOFF_UNKNOWN) is None
+    assert exit_of(libvirt.VIR_DOMAIN_CRASHED, 0) == Exit(ExitCode.ERROR, ExitReason.GENERIC_ERROR)
+
+
+@pytest.mark.parametrize(
+    "given,percent",
+    [
+        ({"balloon.available": 1000, "balloon.unused": 250}, 75),
+        ({"balloon.available": 1000, "balloon.unused": 250, "balloon.usable": 600}, 40),
+        ({"balloon.available": 1000, "balloon.unused": 5000}, 0),
+        ({"balloon.available": 0, "balloon.unused": 0}, None),
+        ({"balloon.available": 1000}, None),
+        ({"balloon.current": 1000, "balloon.rss": 900}, None),
+        ({"balloon.available": "1000", "balloon.unused": None}, None),
+    ],
+)
+def test_memory_usage(given: dict[str, object], percent: int | None) -> None:
+    """From the guest's own balloon statistics, which may say anything, or not at all."""
+    assert memory_usage(given) == percent
+
+
+def test_pause_code() -> None:
+    """Present while paused, and derived from the state where no event was seen."""
+    paused, running = libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_RUNNING
+    io_error = libvirt.VIR_DOMAIN_PAUSED_IOERROR
+    assert pause_code(running, 1, Evidence(pause_code=PauseCode.EIO)) is None
+    assert pause_code(paused, libvirt.VIR_DOMAIN_PAUSED_USER, Evidence()) is PauseCode.NOERR
+    assert pause_code(paused, io_error, Evidence()) is PauseCode.EOTHER
+    assert pause_code(paused, io_error, Evidence(pause_code=PauseCode.ENOSPC)) is PauseCode.ENOSPC
+    assert pause_code(paused, libvirt.VIR_DOMAIN_PAUSED_POSTCOPY, Evidence()) is PauseCode.POSTCOPY
+
+
+def test_device_counters() -> None:
+    """Counters by device, joined with the XML."""
+    counters = stats.counters(Record(VM, 1, "d", DEVICES), LIFE, domain_xml.device_facts(ACTIVE_XML), 12.5)
+    (disk,) = counters.disks
+    (card,) = counters.network
+    assert (disk.name, disk.image_id, disk.read_bytes, disk.truesize) == ("vda", "disk-d0", 512, 4096)
+    assert (card.name, card.mac_addr, card.rx, card.rx_dropped) == ("vnet0", "52:54:00:c9:a7:5d", 86, 2)
+    assert (card.sample_time, card.speed, card.state) == (12.5, None, None)
+    assert counters.memory is None
+    assert counters.balloon is not None
+    assert (counters.balloon.balloon_cur, counters.balloon.balloon_max) == (16384, 32768)
+
+
+def test_monitors() -> None:
+    """Who gave and gives no more did not answer; who never gave is doubted only while a call is stuck."""
+    monitors = Monitors()
+    running, hung = Record(VM, 1, "d", RUNNING), Record(VM, 1, "d", HUNG)
+    assert monitors.answered(hung, stuck=False)
+    assert not monitors.answered(hung, stuck=True)
+    assert monitors.answered(running, stuck=True)
+    assert not monitors.answered(hung, stuck=False)
+    monitors.keep_only({(VM, 2)})
+    assert monitors.answered(hung, stuck=False)

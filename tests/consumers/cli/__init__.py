@@ -1,0 +1,1 @@
+"""The program ``vmpulse``, run as people and scripts run it."""

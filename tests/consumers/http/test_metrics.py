@@ -1,0 +1,154 @@
+"""The metrics, as their scrapers parse them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client import CollectorRegistry, Counter
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from tests.consumers.http.serving import served
+from tests.consumers.http.stocked_view import Fleet, guest_id, large_fleet
+from vmpulse_consumers.http import build_app
+from vmpulse_contract.errors import WrongSender
+from vmpulse_contract.identity import vm_text
+
+DOCUMENTED = Path(__file__).resolve().parents[3] / "docs" / "metrics.md"
+OPENMETRICS = {"accept": "application/openmetrics-text; version=1.0.0"}
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+async def scrape(api: httpx.AsyncClient) -> Samples:
+    """All samples of one scrape, by name and labels."""
+    reply = await api.get("/metrics")
+    assert reply.status_code == 200
+    assert reply.headers["content-type"].startswith("text/plain; version=0.0.4")
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in parse_text(reply.text)
+        for sample in family.samples
+    }
+
+
+def key(metric: str, **labels: str) -> tuple[str, frozenset[tuple[str, str]]]:
+    """A sample's key."""
+    return metric, frozenset(labels.items())
+
+
+async def test_each_vm_has_its_values(api: httpx.AsyncClient) -> None:
+    """Ratios are of one CPU and of the memory; values carry only the VM; the rest is in the info metric."""
+    found, vm = await scrape(api), vm_text(guest_id(4))
+    assert found[key("vmpulse_vm_cpu_user_ratio", vm=vm)] == 2.0
+    assert found[key("vmpulse_vm_cpu_sys_ratio", vm=vm)] == 0.015
+    assert found[key("vmpulse_vm_memory_usage_ratio", vm=vm)] == 0.7
+    assert 0 <= found[key("vmpulse_vm_age_seconds", vm=vm)] < 0.1
+    assert found[key("vmpulse_vm_info", vm=vm, name="db-2", host="beta")] == 1
+    assert found[key("vmpulse_vm_info", vm=vm_text(guest_id(6)), name='odd "name"\\', host="gamma")] == 1
+
+
+async def test_each_vm_has_one_status(api: httpx.AsyncClient) -> None:
+    """Of the twelve statuses a VM has a sample for the one that holds."""
+    found = await scrape(api)
+    statuses = {labels for name, labels in found if name == "vmpulse_vm_status"}
+    assert len(statuses) == 6
+    assert frozenset({("vm", vm_text(guest_id(5))), ("status", "Paused")}) in statuses
+    assert frozenset({("vm", vm_text(guest_id(3))), ("status", "Down")}) in statuses
+
+
+async def test_unknown_values_have_no_samples(api: httpx.AsyncClient) -> None:
+    """A Down VM has an age and a status, and no CPU or memory sample."""
+    found, down = await scrape(api), vm_text(guest_id(3))
+    assert key("vmpulse_vm_age_seconds", vm=down) in found
+    assert key("vmpulse_vm_cpu_user_ratio", vm=down) not in found
+    assert key("vmpulse_vm_memory_usage_ratio", vm=down) not in found
+
+
+async def test_values_of_a_lost_host_are_not_repeated(api: httpx.AsyncClient, fleet: Fleet) -> None:
+    """While a host is not heard its VMs are Unknown, without values, and their age goes on."""
+    for _ in range(7):
+        fleet.tick("alpha", "beta")
+    found, vm = await scrape(api), vm_text(guest_id(6))
+    assert found[key("vmpulse_vm_status", vm=vm, status="Unknown")] == 1
+    assert key("vmpulse_vm_cpu_user_ratio", vm=vm) not in found
+    assert 21 <= found[key("vmpulse_vm_age_seconds", vm=vm)] < 21.1
+    assert 21 <= found[key("vmpulse_host_age_seconds", host="gamma")] < 21.1
+    assert found[key("vmpulse_hosts", state="lost")] == 1
+    assert found[key("vmpulse_vms", freshness="unknown")] == 1
+
+
+async def test_stream_and_view_are_counted(api: httpx.AsyncClient, fleet: Fleet) -> None:
+    """Counters say what the view counts, with 0 for what has not happened."""
+    with pytest.raises(WrongSender):
+        fleet.view.receive("vmpulse.runtime", "alpha", "beta", b"", fleet.now)
+    found, counts = await scrape(api), fleet.view.counts
+    assert found[key("vmpulse_messages_total", kind="frame")] == counts.messages["frame"]
+    assert found[key("vmpulse_messages_total", kind="goodbye")] == 0
+    assert found[key("vmpulse_received_bytes_total")] == counts.bytes
+    assert found[key("vmpulse_relists_total")] == 3
+    assert found[key("vmpulse_repairs_total")] == counts.repairs
+    assert found[key("vmpulse_rejected_total", reason="sender")] == 1
+    assert found[key("vmpulse_rejected_total", reason="hash")] == 0
+    assert found[key("vmpulse_requests_failed_total", code="no_answer")] == 0
+    assert found[key("vmpulse_broker_up")] == found[key("vmpulse_view_ready")] == 1
+    assert found[key("vmpulse_hosts", state="live")] == 3
+    assert found[key("vmpulse_vms", freshness="fresh")] == 6
+
+
+async def test_openmetrics_says_the_same(api: httpx.AsyncClient) -> None:
+    """A scraper that prefers OpenMetrics gets a valid text of that format with the same samples."""
+    reply = await api.get("/metrics", headers=OPENMETRICS)
+    assert reply.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
+    families = list(parse_openmetrics(reply.text))  # type: ignore[no-untyped-call]
+    samples = {(sample.name, frozenset(sample.labels.items())) for family in families for sample in family.samples}
+    assert samples == set(await scrape(api))
+    assert {family.type for family in families if family.name == "vmpulse_vm"} == {"info"}
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "application/openmetrics-text; version=abc",
+        "text/plain; version=x.y",
+        "text/plain; version=",
+        "*/*",
+        "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.1",
+    ],
+)
+async def test_any_preference_gets_a_format(api: httpx.AsyncClient, accept: str) -> None:
+    """Whatever a scraper says of its preferences, it gets metrics."""
+    reply = await api.get("/metrics", headers={"accept": accept})
+    assert reply.status_code == 200
+    assert "vmpulse_vm_info{" in reply.text
+
+
+async def test_large_replies_are_compressed_where_that_is_accepted(api: httpx.AsyncClient) -> None:
+    """A scraper that takes gzip gets it beyond a small size, and one that does not gets plain text."""
+    small = await api.get("/metrics")
+    large = large_fleet(10, 20)
+    async with served(large) as url, httpx.AsyncClient(base_url=url, trust_env=False) as client:
+        packed = await client.get("/metrics", headers={"accept-encoding": "gzip"})
+        plain = await client.get("/metrics", headers={"accept-encoding": "gzip;q=0"})
+    assert "content-encoding" not in small.headers
+    assert packed.headers["content-encoding"] == "gzip"
+    assert "content-encoding" not in plain.headers
+    assert packed.text == plain.text
+
+
+async def test_other_parts_add_their_own_metrics(fleet: Fleet) -> None:
+    """What is registered in the registry handed over stands beside the view's metrics."""
+    registry = CollectorRegistry()
+    Counter("vmpulse_test_things", "Things.", registry=registry).inc(2)
+    app = build_app(fleet.view, fleet.clock, registry=registry)
+    async with served(fleet, app) as url, httpx.AsyncClient(base_url=url, trust_env=False) as client:
+        found = await scrape(client)
+    assert found[key("vmpulse_test_things_total")] == 2
+    assert found[key("vmpulse_hosts", state="live")] == 3
+
+
+async def test_each_metric_is_documented(api: httpx.AsyncClient) -> None:
+    """Each metric has its row in docs/metrics.md, and each row there is of a metric."""
+    rows = [line for line in DOCUMENTED.read_text(encoding="utf-8").splitlines() if line.startswith("| `vmpulse_")]
+    assert {row.split("`")[1] for row in rows} == {name for name, _ in await scrape(api)}

@@ -1,0 +1,176 @@
+"""The verdict: asked again until the view has followed, and clean only if nothing is wrong."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from tests.simulator.stand import Clock, small_fleet
+from vmpulse_simulator import verdict, view_api
+from vmpulse_simulator.errors import ViewUnreachable
+from vmpulse_simulator.truth import Mismatch, Truth, take_truth
+from vmpulse_simulator.verdict import Verdict, judge
+from vmpulse_simulator.view_api import FleetReport, ViewApi
+
+HOSTS, VMS = 2, 3
+
+
+class FakeView(ThreadingHTTPServer):
+    """Serves rows over real HTTP; ``wrong`` answers come before right ones."""
+
+    daemon_threads = True
+
+    def __init__(self, truth: Truth, clock: Clock) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.rows = [row_of(vm, truth, clock) for vm in truth.vms]
+        self.hosts = [{"host": host, "state": "live", "vms": count} for host, count in truth.hosts.items()]
+        self.age: float | None = 2.5
+        self.wrong = 0
+        self.status = 200
+        self.paths: list[str] = []
+
+    def answer(self, path: str) -> dict[str, Any]:
+        """Answer one request."""
+        self.paths.append(path)
+        parts = urlsplit(path)
+        query = {name: int(values[0]) for name, values in parse_qs(parts.query).items() if values[0].isdigit()}
+        page = slice(query.get("offset", 0), query.get("offset", 0) + query.get("limit", 0))
+        match parts.path.rpartition("/")[2]:
+            case "vms":
+                self.wrong -= query["offset"] == 0
+                rows = [row | {"status": "Unknown"} for row in self.rows] if self.wrong >= 0 else self.rows
+                return {"total": len(rows), "vms": rows[page]}
+            case "hosts":
+                return {"total": len(self.hosts), "hosts": self.hosts[page]}
+            case _:
+                return {"ready": True, "hosts": {"live": HOSTS}, "worst_age_s": self.age, "news": 1}
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Hands requests to the server."""
+
+    server: FakeView
+
+    def do_GET(self) -> None:
+        """Answer as the server says."""
+        body = json.dumps(self.server.answer(self.path)).encode()
+        self.send_response(self.server.status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Keep quiet."""
+
+
+def row_of(vm: str, truth: Truth, clock: Clock) -> dict[str, Any]:
+    """The row that says what is true."""
+    true = truth.vms[vm]
+    return {
+        "id": vm,
+        "host": true.host,
+        "status": true.status,
+        "cpuUser": true.cpu_user,
+        "cpuSys": true.cpu_sys,
+        "memUsage": true.mem_usage,
+        "elapsedTime": None if true.started is None else clock() - true.started,
+        "hashes": true.hashes,
+        "sections": true.sections,
+    }
+
+
+@contextmanager
+def serving(truth: Truth, clock: Clock) -> Iterator[FakeView]:
+    """A view that answers on some port."""
+    with FakeView(truth, clock) as view:
+        thread = threading.Thread(target=view.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield view
+        finally:
+            view.shutdown()
+            thread.join()
+
+
+@pytest.fixture(autouse=True)
+def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask again at once, and page often."""
+    monkeypatch.setattr(verdict, "POLL_S", 0.0)
+    monkeypatch.setattr(view_api, "PAGE", 2)
+
+
+async def judged(view: FakeView, truth: Truth, clock: Clock, within_s: float = 20.0) -> Verdict:
+    """The verdict on a view."""
+    return await judge(truth, ViewApi(view.server_port, clock), clock, within_s)
+
+
+async def test_view_that_is_right_is_clean_after_every_page() -> None:
+    """All pages are asked for, and a view that says the truth is clean."""
+    clock = Clock()
+    truth = await take_truth(small_fleet(clock, HOSTS, VMS))
+    with serving(truth, clock) as view:
+        found = await judged(view, truth, clock)
+        assert found.clean
+        assert list(found.lines()) == []
+        assert sum("/vms" in path for path in view.paths) == 3
+
+
+async def test_view_is_asked_until_it_has_followed() -> None:
+    """A view that is wrong at first is asked again."""
+    clock = Clock()
+    truth = await take_truth(small_fleet(clock, HOSTS, VMS))
+    with serving(truth, clock) as view:
+        view.wrong = 3
+        assert (await judged(view, truth, clock)).clean
+
+
+async def test_view_that_stays_wrong_is_told_so() -> None:
+    """When the time is over, what is wrong is listed and counted by VM."""
+    clock = Clock()
+    truth = await take_truth(small_fleet(clock, HOSTS, VMS))
+    with serving(truth, clock) as view:
+        view.wrong = 1 << 30
+        found = await judged(view, truth, clock, within_s=0.0)
+        assert not found.clean
+        assert found.mismatched_vms == HOSTS * VMS
+        assert len(list(found.lines())) == HOSTS * VMS
+
+
+@pytest.mark.parametrize("age", [None, 7.5])
+async def test_old_or_unknown_age_is_not_clean(age: float | None) -> None:
+    """Being right is not enough: nothing may be old."""
+    clock = Clock()
+    truth = await take_truth(small_fleet(clock, HOSTS, VMS))
+    with serving(truth, clock) as view:
+        view.age = age
+        found = await judged(view, truth, clock, within_s=0.0)
+        assert not found.clean
+        assert "worst age" in next(found.lines())
+
+
+async def test_view_that_does_not_answer_has_everything_wrong() -> None:
+    """No answer, or an error, is not the same as nothing to say against it."""
+    clock = Clock()
+    truth = await take_truth(small_fleet(clock, HOSTS, VMS))
+    with serving(truth, clock) as view:
+        view.status = 500
+        found = await judged(view, truth, clock, within_s=0.0)
+        with pytest.raises(ViewUnreachable, match="status 500"):
+            await ViewApi(view.server_port, clock).fleet()
+    assert not found.clean
+    assert found.mismatched_vms == HOSTS * VMS
+    with pytest.raises(ViewUnreachable, match="refused"):
+        await ViewApi(view.server_port, clock).fleet()
+
+
+def test_many_mismatches_are_listed_only_at_first() -> None:
+    """A view that has everything wrong does not fill the screen."""
+    many = tuple(Mismatch(str(number), "status", "Up", "Down") for number in range(1000))
+    assert len(list(Verdict(FleetReport(worst_age_s=1.0), many, ()).lines())) == verdict.SHOWN + 1
