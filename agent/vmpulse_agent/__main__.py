@@ -17,7 +17,7 @@ from vmpulse_agent import logs
 from vmpulse_agent.amqp_link import AmqpLink
 from vmpulse_agent.errors import AgentError
 from vmpulse_agent.host_agent import HostAgent, Timing
-from vmpulse_agent.libvirt_edge import LibvirtHypervisor
+from vmpulse_agent.libvirt_edge import LibvirtHypervisor, LibvirtOptions
 from vmpulse_agent.session import Policy
 from vmpulse_agent.settings import PREFIX, AgentSettings, broker_of, checked_labels, host_of
 from vmpulse_agent.settings_source import load, read_secret
@@ -104,7 +104,7 @@ def _build(settings: AgentSettings, host: HostId, link: AmqpLink, facts: HostFac
     kept = TombstoneFile(Path(settings.state_dir)) if settings.state_dir else None
     return HostAgent(
         host,
-        LibvirtHypervisor(settings.uri, run_dir=settings.run_dir),
+        LibvirtHypervisor(LibvirtOptions(uri=settings.uri, run_dir=Path(settings.run_dir))),
         link,
         facts=facts,
         timing=Timing(settings.tick_s, settings.refresh_s, settings.device_s),

@@ -13,7 +13,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import re
 import time
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import count
 from typing import TYPE_CHECKING, Final
@@ -28,7 +30,7 @@ from vmpulse_contract import topology
 from vmpulse_contract.topology import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
 
     from aio_pika.abc import AbstractConnection
     from aiormq.abc import AbstractChannel as UnderlayChannel
@@ -53,6 +55,15 @@ TAKEN_TRIES: Final = 4
 FRAME_MESSAGE_ID: Final = "-"
 """aiormq gives each message without an id one of 32 characters; one character is the least it lets us send."""
 REPLY_EXPIRATION_MS: Final = 10_000
+TOKEN: Final = re.compile("[0-9A-Za-z]{1,64}")
+"""What may be asked to reply to: one word of a routing key, and short enough for one."""
+PART_S: Final = 1.0
+"""How long each step of parting from the broker may take: one that blocks us answers nothing, and we have to end."""
+AWAY: Final = (aiormq.exceptions.AMQPError, ConnectionError, RuntimeError, TimeoutError)
+"""What aiormq raises when the connection is lost; RuntimeError: a call on a transport that is closing."""
+
+
+QUEUE_DELETED: Final = BrokerUnreachable("a queue of ours was deleted")
 
 
 class Flow:
@@ -62,6 +73,8 @@ class Flow:
         self.agent = agent
         self.in_flight: dict[int, float] = {}
         self.up = False
+        self.admitted = False
+        """Whether the host's rpc queue was ours once: before that another agent may be the live one (promise A6)."""
         self._next = 0
 
     def sent(self, now: float) -> int:
@@ -92,8 +105,10 @@ class AmqpLink:
         self._declare = declare
         self._flows: dict[HostId, Flow] = {}
         self._consumers: dict[HostId, str] = {}
+        self._connection: AbstractConnection | None = None
         self._stream: UnderlayChannel | None = None
         self._rpc: UnderlayChannel | None = None
+        self._claims: UnderlayChannel | None = None
         self._ever_up = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._rpc_lock = asyncio.Lock()
@@ -102,15 +117,18 @@ class AmqpLink:
 
     async def run(self) -> None:
         """Keep the link up until cancelled. Raises BrokerRefused or HostTaken, but only before it was up once."""
-        backoff = BACKOFF_FIRST_S
+        backoff, clock = BACKOFF_FIRST_S, asyncio.get_running_loop().time
         while True:
+            started = clock()
             try:
                 await self._serve_one_connection()
-                backoff = BACKOFF_FIRST_S
             except BrokerError as error:
                 if isinstance(error, BrokerRefused) and not self._ever_up:
                     raise
                 log.warning("%s; trying again within %.1f s", error, backoff)
+            if clock() - started > BACKOFF_MOST_S:
+                # Only then: a broker that takes us and soon throws us out must not be stormed either.
+                backoff = BACKOFF_FIRST_S
             # Jitter: a fleet that lost its broker together must not come back together.
             await asyncio.sleep(random.uniform(backoff / 4, backoff))  # noqa: S311 - spreading, not secrecy
             backoff = min(backoff * 2, BACKOFF_MOST_S)
@@ -118,59 +136,78 @@ class AmqpLink:
 
     async def _serve_one_connection(self) -> None:
         connection = await connect(self.url, self.name)
+        closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        connection.close_callbacks.add(reporter(closed))
         holding: asyncio.Task[None] | None = None
         try:
-            closed = await self._open_stream(connection)
-            if not self._ever_up:
+            with broker_errors(self.url):
+                await self._open_channels(connection, closed)
                 # Promise A6: at start another live agent of the host keeps us out before we have said anything.
-                await self._hold_rpc(connection, closed, TAKEN_TRIES)
+                await self._admit([flow for flow in self._flows.values() if not flow.admitted])
             self._ever_up = True
-            for flow in self._flows.values():
+            known = [flow for flow in self._flows.values() if flow.admitted and not flow.up]
+            for flow in known:
                 self._up(flow)
-            if self._rpc is None:
-                holding = asyncio.create_task(self._hold_rpc(connection, closed, None))
+            holding = asyncio.create_task(self._hold_again(known, closed))
             log.info("connected to the broker at %s", self.url)
             log.warning("the connection to the broker ended: %s", await self._supervise(closed))
-        except aiormq.exceptions.AMQPError as error:
-            raise BrokerUnreachable(f"the broker at {self.url} ended the set-up: {explain(error)}") from error
         finally:
             if holding is not None:
                 holding.cancel()
             self._down()
-            await connection.close()
+            await within(PART_S, connection.close())
 
-    async def _open_stream(self, connection: AbstractConnection) -> asyncio.Future[str]:
-        closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        channel = await connection.channel(publisher_confirms=True)
-        for closing in (channel, connection):
-            closing.close_callbacks.add(reporter(closed))
+    async def _open_channels(self, connection: AbstractConnection, closed: asyncio.Future[str]) -> None:
+        stream = await connection.channel(publisher_confirms=True)
+        rpc = await connection.channel(publisher_confirms=False)
+        for channel in (stream, rpc):
+            channel.close_callbacks.add(reporter(closed))
         for exchange in topology.EXCHANGES if self._declare else ():
-            await channel.declare_exchange(exchange, aio_pika.ExchangeType.TOPIC, durable=True)
-        self._stream = await channel.get_underlay_channel()
-        return closed
+            await stream.declare_exchange(exchange, aio_pika.ExchangeType.TOPIC, durable=True)
+        self._rpc = await rpc.get_underlay_channel()
+        # Somebody deleted an rpc queue: only a new connection gets its host a new one.
+        self._rpc.on_consumer_cancel_callbacks.add(lambda _: reporter(closed)(None, QUEUE_DELETED))
+        self._stream = await stream.get_underlay_channel()
+        self._connection = connection
 
-    async def _hold_rpc(self, connection: AbstractConnection, closed: asyncio.Future[str], tries: int | None) -> None:
-        """Hold the rpc queues of all hosts; try again each heartbeat while another connection has one."""
+    async def _admit(self, newcomers: Sequence[Flow]) -> None:
+        """Take the rpc queues of hosts that have said nothing yet. Raises HostTaken after three heartbeats."""
         for attempt in count(1):
-            channel = await connection.channel(publisher_confirms=False)
+            taken = await self._hold(newcomers)
+            if taken is None:
+                break
+            if attempt == TAKEN_TRIES:
+                raise taken
+            log.warning("%s; trying again in %d s", taken, topology.HEARTBEAT_S)
+            await asyncio.sleep(topology.HEARTBEAT_S)
+        for flow in newcomers:
+            flow.admitted = True
+
+    async def _hold_again(self, flows: Sequence[Flow], closed: asyncio.Future[str]) -> None:
+        """After a reconnect: take the rpc queues back, for ever; the broker may still hold our own dead connection."""
+        try:
+            with broker_errors(self.url):
+                while (taken := await self._hold(flows)) is not None:
+                    log.warning("%s; trying again in %d s", taken, topology.HEARTBEAT_S)
+                    await asyncio.sleep(topology.HEARTBEAT_S)
+        except BrokerError as error:
+            reporter(closed)(None, error)
+
+    async def _hold(self, flows: Sequence[Flow]) -> HostTaken | None:
+        """Take the rpc queues of *flows* that we do not have; gives why not, if another connection has one."""
+        taken = None
+        for flow in flows:
+            host = flow.agent.host
+            if self._flows.get(host) is not flow or host in self._consumers:
+                continue
             try:
-                self._rpc = await channel.get_underlay_channel()
-                for host in [host for host in self._flows if host not in self._consumers]:
-                    await self._serve_rpc(host)
+                await self._serve_rpc(host)
             except aiormq.exceptions.ChannelLockedResource as error:
-                # The broker has closed this channel and with it what was served on it.
-                self._rpc = None
-                self._consumers.clear()
                 taken = HostTaken(
-                    f"another agent answers for this host: {explain(error)}; stop it, or give this one another name (setting host)"
+                    f"another agent answers for this host: {explain(error)}; stop it, or give this one another name "
+                    "(setting host)"
                 )
-                if attempt == tries:
-                    raise taken from error
-                log.warning("%s; trying again in %d s", taken, topology.HEARTBEAT_S)
-                await asyncio.sleep(topology.HEARTBEAT_S)
-            else:
-                channel.close_callbacks.add(reporter(closed))
-                return
+        return taken
 
     async def _supervise(self, closed: asyncio.Future[str]) -> str:
         """Until the connection ends: take hosts down whose confirms are overdue, and up again when all came."""
@@ -189,7 +226,7 @@ class AmqpLink:
             )
             flow.up = False
             flow.agent.link_down()
-        elif not flow.up and not flow.in_flight and self._stream is not None:
+        elif flow.admitted and not flow.up and not flow.in_flight and self._stream is not None:
             self._up(flow)
 
     def _up(self, flow: Flow) -> None:
@@ -197,7 +234,7 @@ class AmqpLink:
         flow.agent.link_up()
 
     def _down(self) -> None:
-        self._stream = self._rpc = None
+        self._connection = self._stream = self._rpc = self._claims = None
         self._consumers.clear()
         for flow in self._flows.values():
             flow.in_flight.clear()
@@ -207,10 +244,21 @@ class AmqpLink:
     # --- hosts --------------------------------------------------------------------------------------------------
 
     async def attach(self, agent: HostAgent) -> None:
-        """Begin to serve a host."""
+        """Begin to serve a host. Raises HostTaken if another agent keeps its rpc queue; nothing was said then."""
         self._flows[agent.host] = flow = Flow(agent)
-        if self._stream is not None:
-            await self._serve_rpc(agent.host)
+        if self._connection is None:
+            return
+        try:
+            with broker_errors(self.url):
+                await self._admit([flow])
+        except BrokerError as error:
+            # The end of the connection is the link's own business; it admits the host on the next one.
+            log.debug("host %s: not admitted yet: %s", agent.host, error)
+            return
+        except HostTaken:
+            del self._flows[agent.host]
+            raise
+        if not flow.up and self._stream is not None:
             self._up(flow)
 
     async def detach(self, agent: HostAgent) -> None:
@@ -219,13 +267,22 @@ class AmqpLink:
         if flow is None or flow.agent is not agent:
             return
         if self._tasks and self._stream is not None:
-            await asyncio.wait(set(self._tasks), timeout=1.0)
+            await asyncio.wait(set(self._tasks), timeout=PART_S)
         del self._flows[agent.host]
-        tag = self._consumers.pop(agent.host, None)
-        if tag is not None and self._rpc is not None and not self._rpc.is_closed:
-            async with self._rpc_lock:
-                await self._rpc.basic_cancel(tag)
-                await self._rpc.queue_delete(topology.rpc_queue(agent.host).name)
+        await within(PART_S, self._give_up(agent.host))
+
+    async def _give_up(self, host: HostId) -> None:
+        tag = self._consumers.pop(host, None)
+        async with self._rpc_lock:
+            channel = self._rpc
+            if tag is None or channel is None or channel.is_closed:
+                return
+            try:
+                with broker_errors(self.url):
+                    await channel.basic_cancel(tag)
+                    await channel.queue_delete(topology.rpc_queue(host).name)
+            except BrokerError as error:
+                log.debug("host %s: its rpc queue ends with the connection: %s", host, error)
 
     # --- publishing ---------------------------------------------------------------------------------------------
 
@@ -242,18 +299,18 @@ class AmqpLink:
     async def _send(self, channel: UnderlayChannel, flow: Flow, number: int, message: Outgoing) -> None:
         taken = False
         try:
-            await channel.basic_publish(
-                message.body,
-                exchange=message.exchange,
-                routing_key=message.routing_key,
-                properties=properties(flow.agent.host, message),
-            )
+            with broker_errors(self.url):
+                await channel.basic_publish(
+                    message.body,
+                    exchange=message.exchange,
+                    routing_key=message.routing_key,
+                    properties=properties(flow.agent.host, message),
+                )
             taken = True
         except aiormq.exceptions.DeliveryError:
             log.info("host %s: the broker refused a %s", flow.agent.host, message.kind)
-        except (aiormq.exceptions.AMQPError, ConnectionError, RuntimeError, TimeoutError) as error:
-            # RuntimeError: aiormq's answer to a publish on a transport that is closing. The link's own supervision
-            # sees the end of the connection; the session says the change again on reconnect.
+        except BrokerError as error:
+            # The link's own supervision sees the end of the connection; the session says the change again then.
             log.debug("host %s: a %s was not published: %s", flow.agent.host, message.kind, error)
             return
         finally:
@@ -265,26 +322,32 @@ class AmqpLink:
     # --- verbs --------------------------------------------------------------------------------------------------
 
     async def _serve_rpc(self, host: HostId) -> None:
-        """Hold the host's exclusive rpc queue and answer what comes."""
-        queue, channel = topology.rpc_queue(host), self._rpc
-        if channel is None:
-            return
+        """Hold the host's exclusive rpc queue and answer what comes. Raises ChannelLockedResource."""
+        queue = topology.rpc_queue(host)
+
+        async def consume(request: DeliveredMessage) -> None:
+            await self._answer(host, request)
+
         async with self._rpc_lock:
-            await channel.queue_declare(queue.name, exclusive=queue.exclusive, durable=queue.durable)
+            connection, channel = self._connection, self._rpc
+            if connection is None or channel is None:
+                return
+            # On a channel of its own, for the broker closes the one on which we ask for a queue that another has; the
+            # queue belongs to the connection, and the other hosts' consumers live on.
+            if self._claims is None or self._claims.is_closed:
+                claims = await connection.channel(publisher_confirms=False)
+                self._claims = await claims.get_underlay_channel()
+            await self._claims.queue_declare(queue.name, exclusive=queue.exclusive, durable=queue.durable)
             for exchange, key in queue.bindings:
-                await channel.queue_bind(queue.name, exchange, key)
-
-            async def consume(request: DeliveredMessage) -> None:
-                await self._answer(host, request)
-
+                await self._claims.queue_bind(queue.name, exchange, key)
             reply = await channel.basic_consume(queue.name, consume, no_ack=True)
-        self._consumers[host] = str(reply.consumer_tag)
+            self._consumers[host] = str(reply.consumer_tag)
 
     async def _answer(self, host: HostId, request: DeliveredMessage) -> None:
         asked = request.header.properties
         token = asked.reply_to
         flow, channel = self._flows.get(host), self._stream
-        if flow is None or channel is None or not token or len(token) > 64 or not token.isalnum():  # noqa: PLR2004
+        if flow is None or channel is None or not token or not TOKEN.fullmatch(token):
             log.warning("host %s: a request without a usable reply_to was dropped", host)
             return
         verb = (request.routing_key or "").rpartition(".")[2]
@@ -300,10 +363,11 @@ class AmqpLink:
             expiration=str(REPLY_EXPIRATION_MS),
         )
         try:
-            await channel.basic_publish(
-                body, exchange=topology.REPLIES, routing_key=topology.reply_key(host, token), properties=answer
-            )
-        except (aiormq.exceptions.AMQPError, ConnectionError, RuntimeError, TimeoutError) as error:
+            with broker_errors(self.url):
+                await channel.basic_publish(
+                    body, exchange=topology.REPLIES, routing_key=topology.reply_key(host, token), properties=answer
+                )
+        except (BrokerError, aiormq.exceptions.DeliveryError) as error:
             log.debug("host %s: a reply was not published: %s", host, error)
 
 
@@ -336,6 +400,38 @@ def reporter(closed: asyncio.Future[str]) -> Callable[[object, BaseException | N
     return report
 
 
+@contextmanager
+def broker_errors(url: BrokerUrl) -> Iterator[None]:
+    """Turn what ends a call of aiormq into a BrokerError; what a single queue or message is refused for stays as it is."""
+    try:
+        yield
+    except (BrokerError, aiormq.exceptions.ChannelLockedResource, aiormq.exceptions.DeliveryError):
+        raise
+    except (aiormq.exceptions.ChannelAccessRefused, aiormq.exceptions.ChannelPreconditionFailed) as error:
+        raise BrokerRefused(
+            f"the broker at {url} refuses us: {explain(error)}; check the user's permissions"
+        ) from error
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        # Nobody cancelled us: aiormq hands its own reader's end, after missed heartbeats, to all who wait.
+        raise BrokerUnreachable(f"the broker at {url} is silent") from error
+    except Exception as error:
+        # A bare Exception is what aiormq gives those who wait when the peer just hangs up.
+        if not isinstance(error, AWAY) and type(error) is not Exception:
+            raise
+        raise BrokerUnreachable(f"the broker at {url} ended the connection: {explain(error)}") from error
+
+
+async def within(seconds: float, parting: Coroutine[None, None, None]) -> None:
+    """Wait for the end of *parting*, but not for ever; it goes on, for aiormq's calls do not always heed a cancel."""
+    task = asyncio.create_task(parting)
+    await asyncio.wait({task}, timeout=seconds)
+    if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+        log.debug("parting from the broker: %s", error)
+
+
 async def connect(url: BrokerUrl, name: str) -> AbstractConnection:
     """Open a connection. Raises BrokerUnreachable or BrokerRefused, with the remedy in the message."""
     try:
@@ -356,7 +452,17 @@ async def connect(url: BrokerUrl, name: str) -> AbstractConnection:
         ) from error
     except aiormq.exceptions.ConnectionNotAllowed as error:
         raise BrokerRefused(f"the broker at {url} refuses us: {explain(error)}; check vhost and permissions") from error
-    except (OSError, aiormq.exceptions.AMQPError, TimeoutError) as error:
+    except aiormq.exceptions.InvalidFrameError as error:
+        if "Connection.Close" not in str(error):
+            raise BrokerUnreachable(
+                f"what answers at {url} is no broker: {explain(error)}; check the address"
+            ) from error
+        # aiormq does not hand on the broker's words to the opening of a virtual host.
+        raise BrokerRefused(
+            f"the broker at {url} closes the door: check that the virtual host {url.vhost!r} exists and that the user "
+            f"{url.user!r} has permissions for it"
+        ) from error
+    except (OSError, UnicodeError, aiormq.exceptions.AMQPError, TimeoutError) as error:
         raise BrokerUnreachable(
             f"no broker answers at {url}: {explain(error)}; check that RabbitMQ runs there and the address"
         ) from error
@@ -364,7 +470,7 @@ async def connect(url: BrokerUrl, name: str) -> AbstractConnection:
 
 def explain(error: BaseException | None) -> str:
     """One line about an AMQP error, with the broker's own words."""
-    if error is None:
+    if error is None or type(error) is Exception:
         return "closed"
     words = " ".join(str(part) for part in error.args if part) or type(error).__name__
     return " ".join(words.split())[:300]

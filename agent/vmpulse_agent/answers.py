@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypedDict
 
+from msgspec import structs
+
 from vmpulse_agent.session import elapsed_ms
 from vmpulse_contract import limits, sections, wire
 from vmpulse_contract.errors import NotReady
 from vmpulse_contract.sections import ABSENT, Section
+from vmpulse_contract.values import VmStatus
 from vmpulse_contract.verbs import (
     SECTION_OF_VERB,
     AnyReply,
@@ -83,9 +86,21 @@ def answer(session: Session, held: Held, verb: Verb, vms: Sequence[VmId], now: f
         case Verb.GET_HOST_STATS:
             if held.host is None:
                 raise NotReady("host statistics have not been read yet; ask again in a few seconds")
-            return HostStatsReply(**_envelope(session, now), stats=held.host)
+            return HostStatsReply(**_envelope(session, now), stats=_with_counts(held.host, session))
         case _:
             return _device_reply(session, held, vms, now)
+
+
+def _with_counts(stats: HostStats, session: Session) -> HostStats:
+    """The VM counts are the ledger's, of this moment; the rest was sampled up to a tick ago."""
+    order = session.ledger.order
+    migrating = {VmStatus.MIGRATION_SOURCE, VmStatus.MIGRATION_DESTINATION}
+    return structs.replace(
+        stats,
+        vm_count=len(order),
+        vm_active=sum(row.token != 0 for row in order),
+        vm_migrating=sum(row.status in migrating for row in order),
+    )
 
 
 class _Envelope(TypedDict):

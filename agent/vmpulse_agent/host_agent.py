@@ -6,6 +6,7 @@ The loops of a host run side by side and each survives a failing hypervisor: the
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
@@ -40,6 +41,8 @@ ALL_SECTIONS: Final = frozenset(Section)
 READERS: Final = 4
 """Sections of so many domains are read at a time: enough that one slow guest agent holds nobody up."""
 RETRY_S: Final = 1.0
+DEVICE_GAP_S: Final = 1.0
+"""Rates over a shorter span say little, and a burst of starts is sampled once."""
 
 
 class Timing(NamedTuple):
@@ -105,7 +108,7 @@ class HostAgent:
         self._look_wanted = asyncio.Event()
         self._to_read: dict[VmId, frozenset[Section]] = {}
         self._read_wanted = asyncio.Event()
-        self._reading = 0
+        self._devices_wanted = asyncio.Event()
 
     @staticmethod
     def _now() -> float:
@@ -141,6 +144,7 @@ class HostAgent:
             group.create_task(self._urgent_look_loop())
             group.create_task(self._refresh_loop())
             group.create_task(self._device_loop())
+            group.create_task(self._host_loop())
             for _ in range(READERS):
                 group.create_task(self._read_loop())
 
@@ -253,16 +257,27 @@ class HostAgent:
         self._read_wanted.set()
 
     async def _device_loop(self) -> None:
+        """Sample devices now and then, and soon after a life began, so that a new VM is not without for a whole period."""
         previous: DeviceSample | None = None
         while True:
             try:
                 sample = await self.hypervisor.device_sample()
                 self.held.devices = device_stats(previous, sample)
                 previous = sample
-                self.held.host = await self.hypervisor.host_stats()
             except HypervisorError as error:
                 log.debug("device statistics could not be read: %s", error)
-            await asyncio.sleep(self.timing.device_s)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._devices_wanted.wait(), self.timing.device_s)
+            await asyncio.sleep(DEVICE_GAP_S)
+            self._devices_wanted.clear()
+
+    async def _host_loop(self) -> None:
+        while True:
+            try:
+                self.held.host = await self.hypervisor.host_stats()
+            except HypervisorError as error:
+                log.debug("host statistics could not be read: %s", error)
+            await asyncio.sleep(self.timing.tick_s)
 
     # --- events -------------------------------------------------------------------------------------------------
 
@@ -307,6 +322,7 @@ class HostAgent:
         """Hand over what the session wants said, note what it wants read, and arm the timer for what it put off."""
         for vm in self.session.drain_unread():
             self._want_read(vm, ALL_SECTIONS)
+            self._devices_wanted.set()
         for message in self.session.drain():
             self.publisher.publish(self, message)
         self._cancel_timer()

@@ -131,6 +131,7 @@ class Session:
         self._empty_looks = 0
         self._roster_due = False
         self._roster_at = float("-inf")
+        self._tick_due = False
         self._frame_due = False
         self._frame_at = float("-inf")
 
@@ -190,8 +191,7 @@ class Session:
 
     def tick(self, now: float) -> None:
         """Publish a frame: the look of this tick is in, or has failed."""
-        self._frame_due = True
-        self._frame_at = float("-inf")
+        self._tick_due = True
         if now - self._roster_at >= ROSTER_PERIOD_S:
             self._roster_due = True
         self._flush(now)
@@ -401,7 +401,11 @@ class Session:
             del self._damped[key]
             self._owed.discard(key)
             self._say_change(key, now)
-        if self._frame_due and now >= self._frame_at + URGENT_GAP_S:
+        if self._tick_due:
+            self._say_frame(now)
+        elif self._frame_due and now >= self._frame_at + URGENT_GAP_S:
+            # Only extra frames keep a distance: a change right after a tick does not wait.
+            self._frame_at = now
             self._say_frame(now)
 
     def _say_roster(self, now: float) -> None:
@@ -428,7 +432,7 @@ class Session:
         self._say(Kind.CHANGE, topology.CHANGES, routing_key, wire.write(event), change=key)
 
     def _say_frame(self, now: float) -> None:
-        self._frame_due, self._frame_at = False, now
+        self._tick_due = self._frame_due = False
         self.counters.frames += 1
         ledger = self.ledger
         frame = Frame(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import aio_pika
@@ -14,7 +15,7 @@ from vmpulse_consumers.errors import BrokerError, BrokerRefused, BrokerUnreachab
 from vmpulse_contract import topology
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator
 
     from aio_pika.abc import AbstractConnection
     from aiormq.abc import AbstractChannel
@@ -28,6 +29,13 @@ BACKOFF_FIRST_S: Final = 0.5
 BACKOFF_MOST_S: Final = 5.0
 """There are few views and many agents: a view may hurry back."""
 CONNECT_TIMEOUT_S: Final = 10.0
+PART_S: Final = 1.0
+"""How long parting from the broker may take: one that blocks us answers nothing, and we have to go on."""
+AWAY: Final = (aiormq.exceptions.AMQPError, ConnectionError, RuntimeError, TimeoutError)
+"""What aiormq raises when the connection is lost; RuntimeError: a call on a transport that is closing."""
+
+
+QUEUE_DELETED: Final = BrokerUnreachable("a queue of ours was deleted")
 
 
 async def connect(url: BrokerUrl, name: str) -> AbstractConnection:
@@ -50,7 +58,17 @@ async def connect(url: BrokerUrl, name: str) -> AbstractConnection:
         ) from error
     except aiormq.exceptions.ConnectionNotAllowed as error:
         raise BrokerRefused(f"the broker at {url} refuses us: {explain(error)}; check vhost and permissions") from error
-    except (OSError, aiormq.exceptions.AMQPError, TimeoutError) as error:
+    except aiormq.exceptions.InvalidFrameError as error:
+        if "Connection.Close" not in str(error):
+            raise BrokerUnreachable(
+                f"what answers at {url} is no broker: {explain(error)}; check the address"
+            ) from error
+        # aiormq does not hand on the broker's words to the opening of a virtual host.
+        raise BrokerRefused(
+            f"the broker at {url} closes the door: check that the virtual host {url.vhost!r} exists and that the user "
+            f"{url.user!r} has permissions for it"
+        ) from error
+    except (OSError, UnicodeError, aiormq.exceptions.AMQPError, TimeoutError) as error:
         raise BrokerUnreachable(
             f"no broker answers at {url}: {explain(error)}; check that RabbitMQ runs there and the address"
         ) from error
@@ -58,10 +76,42 @@ async def connect(url: BrokerUrl, name: str) -> AbstractConnection:
 
 def explain(error: BaseException | None) -> str:
     """One line about an AMQP error, with the broker's own words."""
-    if error is None:
+    if error is None or type(error) is Exception:
         return "closed"
     words = " ".join(str(part) for part in error.args if part) or type(error).__name__
     return " ".join(words.split())[:300]
+
+
+@contextmanager
+def broker_errors(url: BrokerUrl) -> Iterator[None]:
+    """Turn what ends a call of aiormq into a BrokerError; what a single message is refused for stays as it is."""
+    try:
+        yield
+    except (BrokerError, aiormq.exceptions.DeliveryError):
+        raise
+    except (aiormq.exceptions.ChannelAccessRefused, aiormq.exceptions.ChannelPreconditionFailed) as error:
+        raise BrokerRefused(
+            f"the broker at {url} refuses us: {explain(error)}; check the user's permissions"
+        ) from error
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        # Nobody cancelled us: aiormq hands its own reader's end, after missed heartbeats, to all who wait.
+        raise BrokerUnreachable(f"the broker at {url} is silent") from error
+    except Exception as error:
+        # A bare Exception is what aiormq gives those who wait when the peer just hangs up.
+        if not isinstance(error, AWAY) and type(error) is not Exception:
+            raise
+        raise BrokerUnreachable(f"the broker at {url} ended the connection: {explain(error)}") from error
+
+
+async def within(seconds: float, parting: Coroutine[None, None, None]) -> None:
+    """Wait for the end of *parting*, but not for ever; it goes on, for aiormq's calls do not always heed a cancel."""
+    task = asyncio.create_task(parting)
+    await asyncio.wait({task}, timeout=seconds)
+    if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+        log.debug("parting from the broker: %s", error)
 
 
 async def declare(channel: AbstractChannel, queue: Queue) -> None:
@@ -91,30 +141,37 @@ async def keep_up(
     Raises:
         BrokerRefused: only before the first session was up; later refusals are retried.
     """
-    backoff, ever = BACKOFF_FIRST_S, False
+    backoff, ever, clock = BACKOFF_FIRST_S, False, asyncio.get_running_loop().time
     while True:
+        started = clock()
         try:
-            connection = await connect(url, name)
-            closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-            connection.close_callbacks.add(reporter(closed))
-            started = asyncio.get_running_loop().time()
-            try:
-                await session(connection, closed)
-                log.warning("the %s connection ended: %s", name, closed.result() if closed.done() else "closed")
-            except (aiormq.exceptions.AMQPError, ConnectionError, RuntimeError) as error:
-                # RuntimeError: aiormq's answer to a call on a transport that is closing.
-                raise BrokerUnreachable(f"the broker at {url} ended the {name} connection: {explain(error)}") from error
-            finally:
-                ever = True
-                if asyncio.get_running_loop().time() - started > BACKOFF_MOST_S:
-                    backoff = BACKOFF_FIRST_S
-                await connection.close()
+            ended = await _one_session(url, name, session)
+            ever = True
+            log.warning("the %s connection ended: %s", name, ended)
         except BrokerError as error:
             if isinstance(error, BrokerRefused) and not ever:
                 raise
             log.warning("%s; trying again within %.1f s", error, backoff)
+        if clock() - started > BACKOFF_MOST_S:
+            # Only then: a broker that takes us and soon throws us out must not be stormed either.
+            backoff = BACKOFF_FIRST_S
         await asyncio.sleep(random.uniform(backoff / 4, backoff))  # noqa: S311 - spreading, not secrecy
         backoff = min(backoff * 2, BACKOFF_MOST_S)
+
+
+async def _one_session(
+    url: BrokerUrl, name: str, session: Callable[[AbstractConnection, asyncio.Future[str]], Awaitable[None]]
+) -> str:
+    """Run *session* on one connection. Gives why that ended; raises BrokerError if it was never up."""
+    connection = await connect(url, name)
+    closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    connection.close_callbacks.add(reporter(closed))
+    try:
+        with broker_errors(url):
+            await session(connection, closed)
+    finally:
+        await within(PART_S, connection.close())
+    return closed.result() if closed.done() else "closed"
 
 
 def reporter(closed: asyncio.Future[str]) -> Callable[[object, BaseException | None], None]:

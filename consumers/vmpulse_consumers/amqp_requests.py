@@ -10,15 +10,16 @@ import asyncio
 import logging
 import secrets
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import aio_pika
 import aiormq
 from pamqp.commands import Basic
 
-from vmpulse_consumers.amqp_connection import declare, keep_up, reporter
+from vmpulse_consumers.amqp_connection import QUEUE_DELETED, broker_errors, declare, keep_up, reporter
+from vmpulse_consumers.errors import BrokerError
 from vmpulse_contract import topology, verbs, wire
-from vmpulse_contract.errors import HostDidNotAnswer, UnknownHost, WrongSender
+from vmpulse_contract.errors import HostDidNotAnswer, UnknownHost
 from vmpulse_contract.topology import Kind
 
 if TYPE_CHECKING:
@@ -38,6 +39,13 @@ ANSWER_S: Final = topology.REQUEST_EXPIRATION_MS / 1000 + 1
 """How long to wait for a reply: as long as the request lives, and a second for the answer's own way."""
 
 
+class Waiting(NamedTuple):
+    """A request under way: whom we asked, and where the answer goes."""
+
+    host: HostId
+    answer: asyncio.Future[DeliveredMessage]
+
+
 class Requests:
     """Asks hosts and says what the view has to say to the broker.
 
@@ -52,7 +60,7 @@ class Requests:
         self.up = asyncio.Event()
         self._token = secrets.token_hex(8)
         self._channel: AbstractChannel | None = None
-        self._waiting: dict[str, asyncio.Future[DeliveredMessage]] = {}
+        self._waiting: dict[str, Waiting] = {}
         self._number = 0
 
     async def run(self) -> None:
@@ -69,6 +77,7 @@ class Requests:
         replies = topology.reply_queue(self._token)
         await declare(underlay, replies)
         await underlay.basic_consume(replies.name, self._take, no_ack=True)
+        underlay.on_consumer_cancel_callbacks.add(lambda _: reporter(closed)(None, QUEUE_DELETED))
         self._channel = underlay
         self.up.set()
         try:
@@ -77,8 +86,10 @@ class Requests:
             self.up.clear()
             self._channel = None
             for waiting in self._waiting.values():
-                if not waiting.done():
-                    waiting.set_exception(HostDidNotAnswer("the connection to the broker ended before the answer came"))
+                if not waiting.answer.done():
+                    waiting.answer.set_exception(
+                        HostDidNotAnswer("the connection to the broker ended before the answer came")
+                    )
 
     # --- requests -----------------------------------------------------------------------------------------------
 
@@ -92,9 +103,6 @@ class Requests:
             MessageError: the answer is none.
         """
         message = await self._ask(host, verb, wire.write(verbs.Request(vms=tuple(vms))))
-        key, user = message.routing_key or "", message.header.properties.user_id
-        if user != host or not key.startswith(f"{host}."):
-            raise WrongSender(f"an answer for {host} came from {user!r:.80} with routing key {key!r:.100}")
         return verbs.read_reply(verb, message.body)
 
     async def _ask(self, host: HostId, verb: Verb, body: bytes) -> DeliveredMessage:
@@ -103,30 +111,32 @@ class Requests:
             raise HostDidNotAnswer("there is no connection to the broker now")
         self._number += 1
         correlation = f"{self._token}.{self._number}"
-        waiting: asyncio.Future[DeliveredMessage] = asyncio.get_running_loop().create_future()
-        self._waiting[correlation] = waiting
+        answer: asyncio.Future[DeliveredMessage] = asyncio.get_running_loop().create_future()
+        self._waiting[correlation] = Waiting(host, answer)
         try:
             async with asyncio.timeout(ANSWER_S):
-                await channel.basic_publish(
-                    body,
-                    exchange=topology.RPC,
-                    routing_key=topology.request_key(host, verb),
-                    properties=self._request_properties(correlation),
-                    mandatory=True,
-                )
-                return await waiting
+                with broker_errors(self.url):
+                    await channel.basic_publish(
+                        body,
+                        exchange=topology.RPC,
+                        routing_key=topology.request_key(host, verb),
+                        properties=self._request_properties(correlation),
+                        mandatory=True,
+                    )
+                return await answer
         except aiormq.exceptions.PublishError as error:
             raise UnknownHost(
                 f"no live agent answers for host {host}: check the name and that its agent runs"
             ) from error
         except TimeoutError as error:
             raise HostDidNotAnswer(f"host {host} did not answer {verb} within {ANSWER_S:.0f} s") from error
-        except (aiormq.exceptions.AMQPError, ConnectionError, RuntimeError) as error:
-            # RuntimeError: aiormq's answer to a publish on a transport that is closing.
+        except (BrokerError, aiormq.exceptions.DeliveryError) as error:
             raise HostDidNotAnswer(f"the request to host {host} could not be sent: {error!s:.200}") from error
         finally:
             del self._waiting[correlation]
-            waiting.cancel()
+            answer.cancel()
+            if not answer.cancelled():
+                answer.exception()
 
     def _request_properties(self, correlation: str) -> Basic.Properties:
         return Basic.Properties(
@@ -142,9 +152,15 @@ class Requests:
         )
 
     async def _take(self, message: DeliveredMessage) -> None:
-        waiting = self._waiting.get(message.header.properties.correlation_id or "")
-        if waiting is not None and not waiting.done():
-            waiting.set_result(message)
+        came, key = message.header.properties, message.routing_key or ""
+        waiting = self._waiting.get(came.correlation_id or "")
+        if waiting is None or waiting.answer.done():
+            return
+        if came.user_id != waiting.host or key != topology.reply_key(waiting.host, self._token):
+            # Passed over rather than taken for a failure: no host may spoil the answer of another.
+            log.warning("an answer for %s came from %.80r with routing key %.100r", waiting.host, came.user_id, key)
+            return
+        waiting.answer.set_result(message)
 
     # --- the rest -----------------------------------------------------------------------------------------------
 
@@ -184,6 +200,7 @@ class Requests:
             return
         try:
             async with asyncio.timeout(ANSWER_S):
-                await channel.basic_publish(body, exchange=exchange, routing_key=routing_key, properties=properties)
-        except (aiormq.exceptions.AMQPError, ConnectionError, RuntimeError, TimeoutError) as error:
+                with broker_errors(self.url):
+                    await channel.basic_publish(body, exchange=exchange, routing_key=routing_key, properties=properties)
+        except (BrokerError, aiormq.exceptions.DeliveryError, TimeoutError) as error:
             log.debug("a message to %s was not published: %s", exchange, error)

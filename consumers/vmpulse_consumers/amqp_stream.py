@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import aio_pika
+from aiormq.abc import DeliveredMessage
 
-from vmpulse_consumers.amqp_connection import declare, keep_up, reporter
-from vmpulse_consumers.errors import IllegalTransition
+from vmpulse_consumers.amqp_connection import QUEUE_DELETED, broker_errors, declare, keep_up, reporter
+from vmpulse_consumers.errors import BrokerError, IllegalTransition
 from vmpulse_contract import topology
 from vmpulse_contract.errors import MessageError, MistypedMessage
 
@@ -22,12 +23,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aio_pika.abc import AbstractConnection
-    from aiormq.abc import AbstractChannel, DeliveredMessage
+    from aiormq.abc import AbstractChannel
 
     from vmpulse_consumers.view import View
     from vmpulse_contract.broker_url import BrokerUrl
 
 log = logging.getLogger(__name__)
+
+Delivered: TypeAlias = DeliveredMessage
+"""A message as it came, for those who are not to import the driver."""
 
 PREFETCH: Final = 2000
 """Bounded, so that what waits for us waits in the broker's queue, where it is bounded and expires."""
@@ -79,6 +83,8 @@ class Stream:
         self._channel = await channel.get_underlay_channel()
         self._unacked = 0
         await declare(self._channel, self._queue)
+        # Somebody deleted the queue: without this the view would wait for ever beside a new one.
+        self._channel.on_consumer_cancel_callbacks.add(lambda _: reporter(closed)(None, QUEUE_DELETED))
         await self._channel.basic_qos(prefetch_count=PREFETCH)
         await self._channel.basic_consume(self._queue.name, self._consume)
         log.info("consuming %s at %s", self._queue.name, self.url)
@@ -108,7 +114,12 @@ class Stream:
         self._unacked += 1
         self._applied()
         if self._unacked >= ACK_EVERY:
-            await self._ack()
+            try:
+                with broker_errors(self.url):
+                    await self._ack()
+            except BrokerError as error:
+                # The session sees the end of the connection; what is not acknowledged comes again and is a repeat.
+                log.debug("messages were not acknowledged: %s", error)
 
     async def _ack(self) -> None:
         self._unacked = 0

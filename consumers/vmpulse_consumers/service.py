@@ -15,8 +15,7 @@ from vmpulse_contract.errors import MessageError, VerbError
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from aiormq.abc import DeliveredMessage
-
+    from vmpulse_consumers.amqp_stream import Delivered
     from vmpulse_consumers.view import Event, Request
     from vmpulse_contract.broker_url import BrokerUrl
 
@@ -88,7 +87,7 @@ class ViewService:
             self.view.request_failed(request, error, self.clock())
         self._dispatch()
 
-    def _rejected(self, message: DeliveredMessage, error: MessageError) -> None:
+    def _rejected(self, message: Delivered, error: MessageError) -> None:
         log.warning("rejected a message with routing key %r: %s: %s", message.routing_key, error.reason, error)
         if self._burials >= BURIALS:
             self.unburied += 1
@@ -96,7 +95,7 @@ class ViewService:
         self._burials += 1
         self._spawn(self._bury(message, error))
 
-    async def _bury(self, message: DeliveredMessage, error: MessageError) -> None:
+    async def _bury(self, message: Delivered, error: MessageError) -> None:
         try:
             await self.requests.bury(message, error)
         finally:

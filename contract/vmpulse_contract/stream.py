@@ -27,6 +27,8 @@ ROW_HASH_BYTES: Final = HASH_BYTES * len(Section)
 UNKNOWN_ELAPSED: Final = (1 << 64) - 1
 
 Count = Annotated[int, Meta(ge=0)]
+Epoch = Annotated[int, Meta(ge=1)]
+"""Never 0: that is how readers say "none yet"."""
 Hash = Annotated[int, Meta(ge=1)]
 """The hash of a section that is known; the packed hashes of rosters may also be ABSENT."""
 Uuid = Annotated[bytes, Meta(min_length=UUID_BYTES, max_length=UUID_BYTES)]
@@ -48,7 +50,7 @@ class Frame(Struct, array_like=True, frozen=True, gc=False):
     """
 
     version: int
-    epoch: Count
+    epoch: Epoch
     seq: Count
     layout: Count
     count: Count
@@ -197,7 +199,7 @@ class RosterMessage(Struct, array_like=True, frozen=True):
     """A roster on the stream."""
 
     version: int
-    epoch: Count
+    epoch: Epoch
     seq: Count
     roster: Roster
 
@@ -213,7 +215,7 @@ class ChangeEvent(Struct, array_like=True, frozen=True):
     """One section of one VM has changed. ``body`` is nil for ``config``, and where it is too big to be pushed."""
 
     version: int
-    epoch: Count
+    epoch: Epoch
     seq: Count
     vm: Uuid
     section: Section
@@ -236,7 +238,7 @@ class Goodbye(Struct, array_like=True, frozen=True):
     """A clean stop of the agent: planned, no alarm."""
 
     version: int
-    epoch: Count
+    epoch: Epoch
     seq: Count
     reason: GoodbyeReason
 

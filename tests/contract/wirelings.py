@@ -42,6 +42,7 @@ EDGES: Final = tuple(
 """Values around each width's largest one and its mark for unknown."""
 
 u64 = st.integers(0, (1 << 64) - 1)
+epochs = st.integers(1, (1 << 64) - 1)
 hashes = st.integers(1, (1 << 64) - 1)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 vms: st.SearchStrategy[VmId] = st.binary(min_size=16, max_size=16).map(VmId)
@@ -67,7 +68,7 @@ def frames(draw: st.DrawFn) -> Frame:
     count = draw(st.integers(0, 60))
     return Frame(
         version=wire.VERSION,
-        epoch=draw(u64),
+        epoch=draw(epochs),
         seq=draw(u64),
         layout=draw(u64),
         count=count,

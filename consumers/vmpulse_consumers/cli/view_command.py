@@ -11,7 +11,7 @@ import uvloop
 
 from vmpulse_consumers import logs
 from vmpulse_consumers.cli.settings_source import load, read_secret
-from vmpulse_consumers.http import build_app, serve
+from vmpulse_consumers.http import build_app, listen, serve_on
 from vmpulse_consumers.service import ViewService
 from vmpulse_consumers.settings import VIEW_PREFIX, ViewSettings, broker_of
 from vmpulse_contract.settings import add_flags
@@ -50,13 +50,22 @@ async def _until_told(settings: ViewSettings, url: BrokerUrl) -> None:
     except asyncio.CancelledError:
         log.info("stopped")
     except BaseExceptionGroup as group:
-        # A task group wraps what ended one of its tasks; the user wants that one line.
-        raise group.exceptions[0] from group
+        raise _first(group) from group
+
+
+def _first(error: BaseException) -> BaseException:
+    """Give what ended a task, out of the groups that task groups wrap it in: the user wants that one line."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 async def _serve(settings: ViewSettings, url: BrokerUrl) -> None:
+    listener = listen(settings.http_host, settings.http_port)
+    host, port = listener.getsockname()[:2]
+    log.info("HTTP API at http://%s:%d/api/v1/vms", f"[{host}]" if ":" in host else host, port)
     service = ViewService(url, settings.name)
     app = build_app(service.view, service.clock)
     async with asyncio.TaskGroup() as group:
-        group.create_task(serve(app, settings.http_host, settings.http_port))
+        group.create_task(serve_on(app, listener))
         group.create_task(service.run())

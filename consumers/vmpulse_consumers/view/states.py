@@ -50,6 +50,9 @@ TABLE: Final[dict[HostState, dict[HostInput, HostState]]] = {
     _S.SYNCING: {
         _I.STRANGER: _S.SYNCING,
         _I.CONFIRMED: _S.LIVE,
+        # The tail of the epoch that was confirmed before; the new one has already spoken.
+        _I.HEARD: _S.SYNCING,
+        _I.GOODBYE: _S.SYNCING,
         _I.SILENT_LOST: _S.LOST,
         _I.FORGOTTEN: _S.GONE,
     },
@@ -81,6 +84,7 @@ TABLE: Final[dict[HostState, dict[HostInput, HostState]]] = {
         _I.CONFIRMED: _S.LIVE,
         # A reply that was under way when the goodbye came; or the queue gave us something older.
         _I.HEARD: _S.STOPPED,
+        _I.GOODBYE: _S.STOPPED,
         _I.FORGOTTEN: _S.GONE,
     },
     _S.GONE: {

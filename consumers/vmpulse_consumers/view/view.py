@@ -159,7 +159,7 @@ class View:
         self.counts.strangers += 1
         if epoch in host.retired and now - host.confirmed_at < RETIRED_ASKS_S:
             return
-        if not host.confirmed:
+        if host.state not in {HostState.LIVE, HostState.LATE}:
             host.heard_at = now
         self._step(host, HostInput.STRANGER, now)
         host.provisional_seq = max(seq, host.provisional_seq) if epoch == host.provisional else seq

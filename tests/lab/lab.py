@@ -1,0 +1,177 @@
+"""The laboratory: real QEMU domains under a libvirt of its own, the real agent, a private broker and the real view.
+
+Every check does something through libvirt and then reads the view through its HTTP API, as a user would.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import libvirt
+
+from tests.lab.private_libvirt import PrivateLibvirt
+from vmpulse_simulator.private_broker import BrokerUser, PrivateBroker
+
+HOST: Final = "lab-host"
+USERS: Final = (
+    BrokerUser(HOST, "lab-host-password"),
+    BrokerUser("engine.view", "lab-view-password"),
+    BrokerUser("engine.cli", "lab-cli-password"),
+)
+TICK_S: Final = 3.0
+POLL_S: Final = 0.01
+START_S: Final = 30.0
+STOP_S: Final = 10.0
+
+Row = dict[str, Any]
+
+
+class CheckFailed(Exception):
+    """A check of the lab does not hold."""
+
+
+class Program:
+    """A program of ours as a real process, with its log in a file."""
+
+    def __init__(self, name: str, arguments: list[str], folder: Path, environment: dict[str, str]) -> None:
+        self.name = name
+        self.log = folder / f"{name}.log"
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", *arguments],
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                env=os.environ | environment,
+                start_new_session=True,
+            )
+
+    def assert_runs(self) -> None:
+        """Raise CheckFailed with the end of its log if it has ended."""
+        if self._process.poll() is not None:
+            raise CheckFailed(f"{self.name} ended with {self._process.returncode}: {self.log.read_text()[-500:]}")
+
+    def stop(self) -> int:
+        """SIGTERM, and SIGKILL if that does not help in time. Gives the exit code."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+        try:
+            return self._process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
+
+
+class Lab:
+    """Everything of one run; use ``running`` as a context manager."""
+
+    def __init__(self, folder: Path, hypervisor: PrivateLibvirt, broker: PrivateBroker) -> None:
+        self.folder = folder
+        self.hypervisor = hypervisor
+        self.broker = broker
+        self.connection = libvirt.open(hypervisor.uri)
+        self.view = Program("view", self._view_arguments(), folder, self._secret("VIEW", "engine.view"))
+        self.api = httpx.Client(base_url=self._api_url(), timeout=2.0)
+        self.agent = self.start_agent()
+
+    def start_agent(self) -> Program:
+        """Start the agent, as an operator would."""
+        arguments = ["vmpulse_agent", "run", "--uri", self.hypervisor.uri, "--run-dir", str(self.hypervisor.run_dir)]
+        arguments += ["--host", HOST, "--broker-url", f"amqp://{self.broker.host}:{self.broker.port}/"]
+        arguments += ["--state-dir", str(self.folder / "state")]
+        return Program("agent", arguments, self.folder, self._secret("AGENT", HOST))
+
+    def _view_arguments(self) -> list[str]:
+        url = f"amqp://engine.view@{self.broker.host}:{self.broker.port}/"
+        return ["vmpulse_consumers", "view", "--broker-url", url, "--http-port", "0"]
+
+    def _secret(self, program: str, user: str) -> dict[str, str]:
+        file = self.folder / f"{user}.password"
+        file.write_text(next(known.password for known in USERS if known.name == user))
+        return {f"VMPULSE_{program}_BROKER_PASSWORD_FILE": str(file)}
+
+    def _api_url(self) -> str:
+        """Read from the view's log which free port it took."""
+        deadline = time.monotonic() + START_S
+        while time.monotonic() < deadline:
+            self.view.assert_runs()
+            for line in self.view.log.read_text().splitlines():
+                if "http://" in line:
+                    return "http://" + line.rpartition("http://")[2].split("/")[0].split()[0]
+            time.sleep(POLL_S)
+        raise CheckFailed(f"the view did not say where it listens: {self.view.log.read_text()[-500:]}")
+
+    def call(self, verb: str, *vms: str) -> subprocess.CompletedProcess[str]:
+        """Run ``vmpulse call`` for the lab's host."""
+        url = f"amqp://engine.cli@{self.broker.host}:{self.broker.port}/"
+        command = [sys.executable, "-m", "vmpulse_consumers", "call", "--broker-url", url, "--json", HOST, verb, *vms]
+        environment = os.environ | self._secret("CLI", "engine.cli")
+        environment["VMPULSE_BROKER_PASSWORD_FILE"] = environment["VMPULSE_CLI_BROKER_PASSWORD_FILE"]
+        return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=30, check=False)
+
+    # --- reading ------------------------------------------------------------------------------------------------
+
+    def rows(self) -> dict[str, Row]:
+        """All VMs in the view, by id."""
+        reply = self.api.get("/api/v1/vms", params={"limit": 1000}).raise_for_status().json()
+        return {row["id"]: row for row in reply["vms"]}
+
+    def row(self, vm: str) -> Row | None:
+        """One VM with sections and claims, or None where the view has none."""
+        reply = self.api.get(f"/api/v1/vms/{vm}")
+        if reply.status_code == httpx.codes.NOT_FOUND:
+            return None
+        row: Row = reply.raise_for_status().json()
+        return row
+
+    def host(self) -> Row:
+        """The lab's host, with its tombstones."""
+        row: Row = self.api.get(f"/api/v1/hosts/{HOST}").raise_for_status().json()
+        return row
+
+    def until(self, what: str, holds: Callable[[], bool], seconds: float) -> float:
+        """Wait until something holds; gives the seconds it took. Raises CheckFailed at the deadline."""
+        began = time.monotonic()
+        while not holds():
+            if time.monotonic() - began > seconds:
+                raise CheckFailed(f"not within {seconds:g} s: {what}")
+            self.agent.assert_runs()
+            self.view.assert_runs()
+            time.sleep(POLL_S)
+        return time.monotonic() - began
+
+    def status_is(self, vm: str, status: str) -> Callable[[], bool]:
+        """A condition for ``until``."""
+        return lambda: (row := self.row(vm)) is not None and row["status"] == status
+
+    def stop(self) -> None:
+        """End the programs, the agent first, so that its goodbye is seen."""
+        self.agent.stop()
+        self.api.close()
+        self.view.stop()
+        with contextlib.suppress(libvirt.libvirtError):
+            self.connection.close()
+
+
+@contextlib.contextmanager
+def running(folder: Path, say: Callable[[str], None]) -> Iterator[Lab]:
+    """Start a broker, a libvirt, the view and the agent; end all of it afterwards."""
+    say("starting a private RabbitMQ ...")
+    with PrivateBroker(root=folder, users=USERS) as broker:
+        say("starting a private libvirt ...")
+        with PrivateLibvirt(folder / "libvirt", HOST) as hypervisor:
+            say("starting the view and the agent ...")
+            lab = Lab(folder, hypervisor, broker)
+            try:
+                yield lab
+            finally:
+                lab.stop()
