@@ -51,7 +51,7 @@ STALL_S: Final = 6.0
 WINDOW: Final = 1024
 """Messages of one host that may await their confirm; four times what a host of 40 VMs says on reconnect."""
 TAKEN_TRIES: Final = 4
-"""Promise A6: retry three heartbeats, for the broker may hold a dead agent's connection, and with it the queue, for two."""
+"""Promise A6: retry three heartbeats; the broker may hold a dead agent's connection, and with it the queue, for two."""
 FRAME_MESSAGE_ID: Final = "-"
 """aiormq gives each message without an id one of 32 characters; one character is the least it lets us send."""
 REPLY_EXPIRATION_MS: Final = 10_000
@@ -287,7 +287,7 @@ class AmqpLink:
     # --- publishing ---------------------------------------------------------------------------------------------
 
     def publish(self, agent: HostAgent, message: Outgoing) -> None:
-        """Send one message. Order is kept: tasks start in order, and aiormq's channel lock is first come, first served."""
+        """Send one message. Order is kept: tasks start in order, and aiormq's channel lock serves the first to come."""
         flow = self._flows.get(agent.host)
         if flow is None or self._stream is None:
             return
@@ -372,7 +372,7 @@ class AmqpLink:
 
 
 def properties(host: HostId, message: Outgoing) -> Basic.Properties:
-    """Properties of a stream message. Frames carry the least there is: each byte is sent 83 times a second at 250 hosts."""
+    """Properties of a stream message. Frames carry the least: each byte is sent 83 times a second at 250 hosts."""
     if message.kind is Kind.FRAME:
         return Basic.Properties(
             user_id=host,
@@ -402,7 +402,7 @@ def reporter(closed: asyncio.Future[str]) -> Callable[[object, BaseException | N
 
 @contextmanager
 def broker_errors(url: BrokerUrl) -> Iterator[None]:
-    """Turn what ends a call of aiormq into a BrokerError; what a single queue or message is refused for stays as it is."""
+    """Turn what ends a call of aiormq into a BrokerError, except what refuses only one queue or one message."""
     try:
         yield
     except (BrokerError, aiormq.exceptions.ChannelLockedResource, aiormq.exceptions.DeliveryError):

@@ -69,7 +69,7 @@ class Held:
 
 
 def answer(session: Session, held: Held, verb: Verb, vms: Sequence[VmId], now: float) -> AnyReply:
-    """Answer any verb but getConfig, whose bodies the ledger does not keep. Raises NotReady before the first good look."""
+    """Answer any verb but getConfig, whose bodies the ledger does not keep. Raises NotReady before the first look."""
     if not session.ready:
         raise NotReady("the agent has not had its first look at the hypervisor yet; ask again in a few seconds")
     if verb in SECTION_OF_VERB:
@@ -159,7 +159,7 @@ def section_reply(
     now: float,
     config: Mapping[VmId, bytes] | None = None,
 ) -> SectionReply:
-    """Answer for one section; no ids: all VMs. *config* has the bodies of that section, which the ledger does not keep."""
+    """Answer for one section; no ids: all VMs. *config* has that section's bodies, which the ledger does not keep."""
     rows, missing = _select(session, vms)
     records: dict[bytes, SectionRecord] = {}
     remaining: list[bytes] = []

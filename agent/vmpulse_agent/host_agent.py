@@ -117,7 +117,7 @@ class HostAgent:
     # --- life ---------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Serve the host until cancelled; then say goodbye and leave the link. Raises HypervisorUnavailable at start."""
+        """Serve the host until cancelled; then say goodbye and leave the link. Raises HypervisorUnavailable."""
         await self.hypervisor.open(self._notified)
         try:
             await self._first_look()
@@ -150,7 +150,7 @@ class HostAgent:
 
     async def _first_look(self) -> None:
         """Look and read until both have worked once: before that the host has nothing true to say (promise A2)."""
-        while not await self._look():
+        while not await self._look():  # noqa: ASYNC110 - the hypervisor has no event for "I would answer now"
             await asyncio.sleep(RETRY_S)
         self.session.facts = await self._facts()
         unread = self.session.drain_unread()
@@ -257,7 +257,7 @@ class HostAgent:
         self._read_wanted.set()
 
     async def _device_loop(self) -> None:
-        """Sample devices now and then, and soon after a life began, so that a new VM is not without for a whole period."""
+        """Sample devices now and then, and soon after a life began: a new VM is not without for a whole period."""
         previous: DeviceSample | None = None
         while True:
             try:

@@ -1,4 +1,4 @@
-"""What the agent needs from a hypervisor: one narrow port, kept by libvirt on real hosts and by the simulator elsewhere.
+"""What the agent needs from a hypervisor: one narrow port, kept by libvirt on real hosts and by the simulator.
 
 Every read either gives what was true when it *started* or raises HypervisorError; "could not look" never looks like
 "nothing there" (promise A2). The port may be slow but never blocks the event loop, and each call ends within its own
@@ -44,7 +44,7 @@ class DomainLook(NamedTuple):
 
 
 class Look(NamedTuple):
-    """All domains of the host at one moment. ``started`` is when the look began, on the loop's monotonic clock, seconds."""
+    """All domains of the host at one moment. ``started``: when the look began, seconds on the loop's clock."""
 
     started: float
     domains: Sequence[DomainLook]

@@ -301,7 +301,7 @@ class Session:
         return self._empty_looks >= EMPTY_LOOKS_BELIEVED or self._exits.keys() >= self.ledger.rows.keys()
 
     def _bounded(self, domains: Sequence[DomainLook]) -> Sequence[DomainLook]:
-        """Keep to the limit: of a host beyond it the first VMs by id are told, always the same, and the rest counted."""
+        """Keep to the limit: of a host beyond it the first VMs by id are told, and the rest counted."""
         most = limits.VMS_PER_HOST.maximum
         self.counters.vms_refused = max(0, len(domains) - most)
         return sorted(domains, key=lambda look: look.vm)[:most] if self.counters.vms_refused else domains
@@ -452,7 +452,7 @@ class Session:
         self.seq += 1
         return self.seq
 
-    def _say(  # noqa: PLR0913, PLR0917 - the properties of one message
+    def _say(  # noqa: PLR0917 - the properties of one message
         self,
         kind: Kind,
         exchange: str,

@@ -34,7 +34,7 @@ class TombstoneFile:
         self._writer = ThreadPoolExecutor(1, "tombstones")
 
     def read(self) -> list[Tombstone]:
-        """Give what was kept, with ``ended_ms`` before the new epoch's begin (negative). A broken file is no reason to stop."""
+        """Give what was kept, ``ended_ms`` being before the new epoch (negative). A broken file stops nothing."""
         try:
             kept = msgspec.msgpack.decode(self._path.read_bytes(), type=list[Tombstone])
         except FileNotFoundError:

@@ -84,7 +84,7 @@ def explain(error: BaseException | None) -> str:
 
 @contextmanager
 def broker_errors(url: BrokerUrl) -> Iterator[None]:
-    """Turn what ends a call of aiormq into a BrokerError; what a single message is refused for stays as it is."""
+    """Turn what ends a call of aiormq into a BrokerError, except what refuses only one message."""
     try:
         yield
     except (BrokerError, aiormq.exceptions.DeliveryError):

@@ -1,7 +1,7 @@
 """The publishing connection of the engine side: requests to hosts and their replies, the canary, and poison.
 
-Replies come on an exclusive queue bound to our own token. Requests are mandatory, so that a host without a live agent is
-a typed error at once; they expire, so that no agent works on what nobody waits for.
+Replies come on an exclusive queue bound to our own token. Requests are mandatory, so that a host without a live agent
+is a typed error at once; they expire, so that no agent works on what nobody waits for.
 """
 
 from __future__ import annotations

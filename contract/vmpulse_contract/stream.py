@@ -146,7 +146,7 @@ class Roster(Struct, array_like=True, frozen=True):
         return sections.digest(self.vms, self.hashes)
 
 
-def pack_roster(  # noqa: PLR0913 - one argument for each field of the roster, all by name
+def pack_roster(
     *,
     layout: int,
     monotonic_ms: int,

@@ -115,7 +115,7 @@ def rosters(draw: st.DrawFn) -> Roster:
     )
 
 
-roster_messages = st.builds(RosterMessage, st.just(wire.VERSION), u64, u64, rosters())
+roster_messages = st.builds(RosterMessage, st.just(wire.VERSION), epochs, u64, rosters())
 
 signed = st.integers(-(1 << 63), (1 << 63) - 1)
 infos = st.builds(
@@ -173,10 +173,10 @@ def changes(draw: st.DrawFn) -> ChangeEvent:
     section = draw(st.sampled_from(Section))
     body = draw(bodies(section)) if section in sections.BODIED and draw(st.booleans()) else None
     new = draw(hashes) if body is None else sections.section_hash(section, body)
-    return ChangeEvent(wire.VERSION, draw(u64), draw(u64), draw(vms), section, new, draw(u64), body)
+    return ChangeEvent(wire.VERSION, draw(epochs), draw(u64), draw(vms), section, new, draw(u64), body)
 
 
-goodbyes = st.builds(Goodbye, st.just(wire.VERSION), u64, u64, st.sampled_from(GoodbyeReason))
+goodbyes = st.builds(Goodbye, st.just(wire.VERSION), epochs, u64, st.sampled_from(GoodbyeReason))
 requests = st.builds(verbs.Request, vms=st.lists(vms, max_size=5).map(tuple))
 
 

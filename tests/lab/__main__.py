@@ -1,4 +1,4 @@
-"""``python -m tests.lab``: the whole path on real QEMU domains. The last line is one JSON object; exit code 0 if all held."""
+"""``python -m tests.lab``: the whole path on real QEMU domains. The last line is one JSON object; 0 if all held."""
 
 from __future__ import annotations
 

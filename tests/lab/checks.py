@@ -33,7 +33,9 @@ class Bench:
         """The domain that most checks use."""
         return self.domains[self.names[0]]
 
-    def act(self, what: str, action: Callable[[], object], status: str, domain: libvirt.virDomain | None = None) -> None:
+    def act(
+        self, what: str, action: Callable[[], object], status: str, domain: libvirt.virDomain | None = None
+    ) -> None:
         """Do something to a domain and measure how long after libvirt's return the view shows it."""
         vm = (domain or self.first).UUIDString()
         action()
@@ -120,7 +122,7 @@ def configuration_is_given_by_verb(bench: Bench) -> None:
 
 
 def host_statistics_are_given(bench: Bench) -> None:
-    """getHostStats counts the domains that libvirt counts, and says what the CPUs do."""
+    """``getHostStats`` counts the domains that libvirt counts, and says what the CPUs do."""
     lab = bench.lab
     host = json.loads(lab.call("getHostStats").stdout)["stats"]
     active = len(lab.connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE))
@@ -129,7 +131,7 @@ def host_statistics_are_given(bench: Bench) -> None:
 
 
 def device_statistics_are_given(bench: Bench) -> None:
-    """getAllDeviceStats has disk and balloon of each domain, soon after its start; sizes are libvirt's."""
+    """``getAllDeviceStats`` has disk and balloon of each domain, soon after its start; sizes are libvirt's."""
     lab = bench.lab
     devices = json.loads(lab.call("getAllDeviceStats").stdout)["vms"]
     for domain in bench.domains.values():

@@ -86,7 +86,7 @@ def _gauge(name: str, words: str, value: float) -> Metric:
     return GaugeMetricFamily(name, words, float(value))
 
 
-def _labelled(  # noqa: PLR0913, PLR0917 - what one family is made of
+def _labelled(  # noqa: PLR0917 - what one family is made of
     kind: type[GaugeMetricFamily | CounterMetricFamily],
     name: str,
     words: str,

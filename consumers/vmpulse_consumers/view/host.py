@@ -38,7 +38,7 @@ class Request(NamedTuple):
 class Host:
     """What the view holds of one host.
 
-    ``announced`` and ``held`` are hashes, four for each VM in layout order and Section order; ``bodies`` goes with ``held``.
+    ``announced`` and ``held`` are hashes, four for each VM in layout and Section order; ``bodies`` goes with ``held``.
     A held hash is never without its body (promise V5). ``seq`` is the last one applied of ``epoch``. ``section_as_of``
     remembers which announced hash is how old, as far as it is newer than the roster.
     """

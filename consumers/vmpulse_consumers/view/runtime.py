@@ -110,9 +110,7 @@ def _store(target: NDArray[np.uint8] | NDArray[np.uint32], column: Column, unkno
     elif isinstance(column, int):
         target[:] = min(column, unknown)
     elif isinstance(column, columns.Sparse):
-        positions = np.frombuffer(
-            columns.positions(column, len(target)), np.dtype("u1" if len(target) <= 256 else "u2")
-        )
+        positions = np.asarray(columns.positions(column, len(target)), dtype=np.intp)
         exceptions = np.empty(len(positions), target.dtype)
         _store(exceptions, column.exceptions, unknown)
         _store(target, column.common, unknown)

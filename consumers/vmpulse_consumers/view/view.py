@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from vmpulse_contract.verbs import AnyReply
 
 IN_FLIGHT: Final = 64
-"""Requests under way overall: at a round trip of 5 ms that asks 12,000 hosts a second, and keeps a start from being one burst."""
+"""Requests under way overall: at a round trip of 5 ms 12,000 hosts a second are asked, and a start is no burst."""
 RETRY_S: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 """Pause after the first, second, ... failed request to a host."""
 LOST_S: Final = 15.0
@@ -46,7 +46,7 @@ SLACK_S: Final = 1.0
 CANARY_MISSING_S: Final = 6.0
 """Two canaries missed: the trouble is ours or the broker's."""
 GRACE_S: Final = 30.0
-"""After the broker is back, hosts have so long to reconnect before their silence counts: twice an agent's longest back-off."""
+"""After the broker is back, silence counts only so much later: twice an agent's longest back-off."""
 REMEASURE_S: Final = 300.0
 RETIRED_ASKS_S: Final = 10.0
 """A retired epoch that still speaks so long after is not the tail of a queue: ask who is live."""

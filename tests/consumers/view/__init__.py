@@ -1,0 +1,1 @@
+"""The view's state machine, and what it is made of."""

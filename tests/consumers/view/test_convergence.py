@@ -1,4 +1,4 @@
-"""The promises as properties: several hosts, a view, and a broker that loses, repeats, withholds; agents that restart."""
+"""The promises as properties: hosts, a view, a broker that loses, repeats, withholds; agents that restart."""
 
 from __future__ import annotations
 

@@ -20,14 +20,14 @@ def test_a_stored_frame_reads_back_as_it_was_sent(rows: list[tuple[int | None, .
     runtime = Runtime()
     runtime.allocate(5)
     block = runtime.allocate(len(rows))
-    sent = list(zip(*rows, strict=True)) or [()] * 5
+    sent: list[tuple[int | None, ...]] = list(zip(*rows, strict=True)) or [()] * 5
     packed = [columns.pack(values) for values in sent]
     frame = stream.read_frame(wire.write(stream.Frame(1, 2, 3, 4, len(rows), 5, 6, *packed)))
     runtime.store(block, frame)
     stored = (runtime.status, runtime.cpu_user, runtime.cpu_sys, runtime.mem_usage, runtime.stats_age)
     unknowns = (UNKNOWN_8, UNKNOWN_32, UNKNOWN_32, UNKNOWN_8, UNKNOWN_32)
     for column, values, unknown in zip(stored, sent, unknowns, strict=True):
-        part = column[block.start : block.start + block.size].tolist()
+        part = np.asarray(column)[block.start : block.start + block.size].tolist()
         assert part == [unknown if value is None else value for value in values]
 
 

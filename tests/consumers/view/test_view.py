@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import msgspec
 import pytest
 
@@ -29,6 +31,11 @@ def live_table(hosts: int = 1, vms: int = 3) -> Table:
     return table
 
 
+def state(table: Table) -> HostState:
+    """The first host's state now."""
+    return table.view.hosts[HOST].state
+
+
 def lose(table: Table, kind: Kind) -> int:
     """Take the first host's queued messages of one kind away. Gives how many."""
     kept = [delivery for delivery in table.host.queue if delivery.message.kind is not kind]
@@ -39,7 +46,7 @@ def lose(table: Table, kind: Kind) -> int:
 
 
 def test_a_new_host_is_confirmed_by_rpc_and_repaired() -> None:
-    """From nothing: the first message leads to one roster by verb and one request for each section, and then all is equal."""
+    """The first message leads to one roster by verb and one request for each section, and then all is equal."""
     table = Table(hosts=3, vms=4)
     table.deliver()
     assert {host.state for host in table.view.hosts.values()} == {HostState.SYNCING}
@@ -191,24 +198,23 @@ def test_a_reply_never_undoes_a_newer_change() -> None:
 
 
 def test_silence_goes_late_then_lost_and_never_down() -> None:
-    """A host that is silent becomes LATE after two ticks, LOST after 15 s; its VMs turn Unknown, not Down (promise V6)."""
+    """A silent host becomes LATE after two ticks, LOST after 15 s; its VMs turn Unknown, not Down (promise V6)."""
     table = live_table()
-    host = table.view.hosts[HOST]
     for _ in range(8):
         table.now += 1
         table.view.canary(table.now)
         table.view.tick(table.now)
-    assert host.state is HostState.LATE
+    assert state(table) is HostState.LATE
     assert table.row(1).status == "Up"
     assert table.row(1).freshness is Freshness.STALE
     for _ in range(9):
         table.now += 1
         table.view.canary(table.now)
         table.view.tick(table.now)
-    assert host.state is HostState.LOST
+    assert state(table) is HostState.LOST
     assert (table.row(1).status, table.row(1).freshness) == ("Unknown", Freshness.UNKNOWN)
     table.step()
-    assert host.state is HostState.LIVE
+    assert state(table) is HostState.LIVE
     table.assert_equal()
 
 
@@ -258,7 +264,7 @@ def test_an_age_is_never_too_young() -> None:
     made_at = table.now
     table.now += 2.0
     for request in requests:
-            table.view.replied(request, read_reply(request.verb, table.host.answer(request, made_at + 1.0)), table.now)
+        table.view.replied(request, read_reply(request.verb, table.host.answer(request, made_at + 1.0)), table.now)
     table.answer()
     table.host.tick(table.now)
     sampled = table.now
@@ -291,7 +297,7 @@ def test_a_restarted_vm_forgets_what_its_old_life_was_like() -> None:
 
 
 def test_an_active_claim_beats_a_down_one() -> None:
-    """A VM that is defined on two hosts and runs on one belongs to that one, in either order of arrival (promise V4)."""
+    """A VM that is defined on two hosts and runs on one belongs to that one (promise V4)."""
     table = live_table(hosts=2)
     shared = vm_number(1)
     first, second = table.hosts[HostId("host-0")], table.hosts[HostId("host-1")]
@@ -347,9 +353,9 @@ def test_a_host_that_does_not_answer_is_asked_again_later_and_less_often() -> No
         for request in table.view.drain_requests(table.now):
             asked_at.append(table.now)
             table.view.request_failed(request, HostDidNotAnswer("no"), table.now)
-    pauses = [later - sooner for sooner, later in zip(asked_at, asked_at[1:], strict=False)]
+    pauses = [later - sooner for sooner, later in pairwise(asked_at)]
     assert len(asked_at) >= 5
-    assert all(longer >= pause - 0.11 for pause, longer in zip(pauses, pauses[1:], strict=False))
+    assert all(longer >= pause - 0.11 for pause, longer in pairwise(pauses))
     table.settle()
     table.now += 20
     table.settle()
@@ -368,7 +374,7 @@ def test_ready_means_that_every_known_host_is_confirmed_or_known_to_be_away() ->
 
 
 @pytest.mark.parametrize(
-    ("exchange", "key", "user", "body", "error"),
+    "exchange,key,user,body,error",
     [
         (topology.RUNTIME, "host-0", None, b"", WrongSender),
         (topology.RUNTIME, "host-0", "host-1", b"", WrongSender),
