@@ -1,13 +1,17 @@
-"""What tests of the AMQP edges put around a real broker: a tap on the stream, a cable to cut, an agent, a view."""
+"""What tests of the AMQP edges put around a real broker: a tap, a cable to cut, an agent, a view, a program."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import secrets
+import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Coroutine
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
@@ -238,3 +242,53 @@ async def cable(broker: PrivateBroker) -> AsyncIterator[Cable]:
         for task in list(serving):
             task.cancel()
         await asyncio.gather(*serving, return_exceptions=True)
+
+
+class Program(NamedTuple):
+    """What a program that has ended left."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[str]:
+        """What it said on stderr."""
+        return self.err.splitlines()
+
+
+@contextlib.asynccontextmanager
+async def started(
+    module: str, *arguments: str, **environment: str
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, Path]]:
+    """A program as a process of its own, with the file that has its stderr; killed if it outlives the block."""
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("VMPULSE_")}
+    with tempfile.TemporaryDirectory() as folder:
+        said = Path(folder) / "stderr"
+        with said.open("wb") as err:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                module,
+                *arguments,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=err,
+                env=clean | environment,
+            )
+        try:
+            yield process, said
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+            if process.stdout is not None:
+                # Else its transport would be collected, with a warning, after the loop is closed.
+                await process.stdout.read()
+
+
+async def ended(module: str, *arguments: str, **environment: str) -> Program:
+    """Run a program that ends by itself."""
+    async with started(module, *arguments, **environment) as (process, said):
+        out, _ = await asyncio.wait_for(process.communicate(), 15)
+        return Program(process.returncode or 0, out.decode(), said.read_text(encoding="utf-8"))

@@ -109,6 +109,7 @@ class AmqpLink:
         self._stream: UnderlayChannel | None = None
         self._rpc: UnderlayChannel | None = None
         self._claims: UnderlayChannel | None = None
+        self._closed: asyncio.Future[str] | None = None
         self._ever_up = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._rpc_lock = asyncio.Lock()
@@ -136,7 +137,7 @@ class AmqpLink:
 
     async def _serve_one_connection(self) -> None:
         connection = await connect(self.url, self.name)
-        closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._closed = closed = asyncio.get_running_loop().create_future()
         connection.close_callbacks.add(reporter(closed))
         holding: asyncio.Task[None] | None = None
         try:
@@ -244,20 +245,26 @@ class AmqpLink:
     # --- hosts --------------------------------------------------------------------------------------------------
 
     async def attach(self, agent: HostAgent) -> None:
-        """Begin to serve a host. Raises HostTaken if another agent keeps its rpc queue; nothing was said then."""
+        """Begin to serve a host.
+
+        Raises:
+            HostTaken: another agent keeps the host's rpc queue.
+            BrokerRefused: we may not have it. In both cases nothing was said.
+        """
         self._flows[agent.host] = flow = Flow(agent)
         if self._connection is None:
             return
         try:
             with broker_errors(self.url):
                 await self._admit([flow])
-        except BrokerError as error:
-            # The end of the connection is the link's own business; it admits the host on the next one.
-            log.debug("host %s: not admitted yet: %s", agent.host, error)
-            return
-        except HostTaken:
+        except (BrokerRefused, HostTaken):
             del self._flows[agent.host]
             raise
+        except BrokerUnreachable as error:
+            # The link admits the host on its next connection.
+            if self._closed is not None:
+                reporter(self._closed)(None, error)
+            return
         if not flow.up and self._stream is not None:
             self._up(flow)
 

@@ -148,7 +148,9 @@ def check_texts(value: object, where: str) -> None:
             check_texts(getattr(value, name), f"{where}.{name}")
     elif isinstance(value, tuple):
         for item in value:
-            check_texts(item, where)
+            # Lists of applications are nearly all that is checked here: a call for each cost 5 % of a simulated fleet.
+            if type(item) is not str or len(item) > limits.TEXT_CHARACTERS.maximum:
+                check_texts(item, where)
     elif isinstance(value, dict):
         for key, item in value.items():
             check_texts(key, where)

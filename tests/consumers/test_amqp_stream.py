@@ -32,6 +32,7 @@ from vmpulse_contract import limits, topology, wire
 from vmpulse_contract.identity import HostId
 from vmpulse_contract.sections import Section
 from vmpulse_contract.topology import Kind
+from vmpulse_simulator.hypervisor import SimulatedHypervisor
 from vmpulse_simulator.private_broker import PrivateBroker
 
 pytestmark = pytest.mark.broker
@@ -110,6 +111,12 @@ async def rename(agent: HostAgent, text: str) -> None:
     hypervisor.changed(vm, Section.INFO)  # type: ignore[attr-defined]
 
 
+async def told(service: ViewService, hypervisor: SimulatedHypervisor, name: str) -> None:
+    """Wait until the view has heard of the new name."""
+    host, vm = service.view.hosts[hypervisor.host], running_vm(hypervisor)
+    await eventually(lambda: name.encode() in (host.bodies[host.index[vm] * len(Section)] or b""), what=name)
+
+
 async def test_poison_is_buried_and_costs_the_others_nothing(broker: PrivateBroker) -> None:
     """Each kind of poison lands in vmpulse.dead with its reason and body, is counted, and the rest is applied."""
     hypervisor, victim = simulated_host(unique("sound")), unique("poisoned")
@@ -120,18 +127,12 @@ async def test_poison_is_buried_and_costs_the_others_nothing(broker: PrivateBrok
         agent_at_work(hypervisor, address(broker)) as agent,
     ):
         await live(service, hypervisor.host)
-        vm = running_vm(hypervisor)
         wanted = poison_of(victim)
         for number, poison in enumerate(wanted):
             name = f"name-{number}-{secrets.token_hex(3)}"
             await rename(agent, name)
             await tap.say(poison.exchange, poison.key, poison.body, user_id=poison.user, content_type="x/y")
-            await eventually(
-                lambda name=name: (
-                    (host := service.view.hosts[hypervisor.host])  # type: ignore[misc]
-                    and name.encode() in (host.bodies[host.index[vm] * len(Section)] or b"")
-                )
-            )
+            await told(service, hypervisor, name)
         await eventually(lambda: len(buried) == len(wanted))
         found = [
             Poison(
@@ -150,12 +151,6 @@ async def test_poison_is_buried_and_costs_the_others_nothing(broker: PrivateBrok
         assert rejected == {"malformed": 2, "oversized": 1, "mistyped": 4, "sender": 2, "version": 1}
         assert HostId(victim) not in service.view.hosts
         assert host_state(service, hypervisor.host) is HostState.LIVE
-
-
-async def unacked(channel: AbstractChannel, name: str) -> int:
-    """What a queue would give again if its consumer went now: total, as the broker counts, minus what is ready."""
-    queue = await channel.declare_queue(name, passive=True)
-    return queue.declaration_result.message_count or 0
 
 
 async def test_what_was_applied_is_acknowledged(broker: PrivateBroker) -> None:
@@ -189,21 +184,19 @@ async def test_stopped_view_goes_on_where_it_left(broker: PrivateBroker) -> None
             await live(second, hypervisor.host)
             # All of it came through the queue, changes too: more than the frames since the second view's start.
             await eventually(lambda: second.view.counts.messages[Kind.CHANGE])
-            vm = running_vm(hypervisor)
-            host = second.view.hosts[hypervisor.host]
-            assert b"renamed-meanwhile" in (host.bodies[host.index[vm] * len(Section)] or b"")
+            await told(second, hypervisor, "renamed-meanwhile")
 
 
 async def test_stand_by_takes_over(broker: PrivateBroker) -> None:
     """A second view of the same name gets nothing while the first lives, and everything when that one is killed."""
     hypervisor, name = simulated_host(unique("followed")), unique("view")
-    async with cable(broker) as way, agent_at_work(hypervisor, address(broker)):
-        async with contextlib.AsyncExitStack() as first_life:
-            first = await first_life.enter_async_context(
-                view_at_work(broker, name, address(broker, way.port), keep=True)
-            )
-            await live(first, hypervisor.host)
-            second = await first_life.enter_async_context(view_at_work(broker, name, keep=True))
+    async with (
+        cable(broker) as way,
+        agent_at_work(hypervisor, address(broker)),
+        view_at_work(broker, name, address(broker, way.port)) as first,
+    ):
+        await live(first, hypervisor.host)
+        async with view_at_work(broker, name, keep=True) as second:
             await eventually(lambda: second.stream._channel is not None and second.requests.up.is_set())
             heard = first.view.counts.messages.total()
             await eventually(lambda: first.view.counts.messages.total() > heard + 3)
@@ -213,8 +206,6 @@ async def test_stand_by_takes_over(broker: PrivateBroker) -> None:
             way.cut()
             await live(second, hypervisor.host)
             await eventually(lambda: second.view.broker_ok)
-            assert host_state(first, hypervisor.host) is HostState.LIVE
-    await delete_queue(broker, topology.view_queue(name).name)
 
 
 async def test_deleted_queue_is_made_again(broker: PrivateBroker) -> None:

@@ -14,8 +14,8 @@ from vmpulse_consumers.cli.settings_source import load, read_secret
 from vmpulse_consumers.errors import ConsumerError
 from vmpulse_consumers.settings import CLI_PREFIX, CallSettings, broker_of
 from vmpulse_contract import sections
-from vmpulse_contract.errors import SettingsError, UnknownVerb
-from vmpulse_contract.identity import VmId, host_id, vm_id, vm_text
+from vmpulse_contract.errors import BadName, SettingsError
+from vmpulse_contract.identity import HOST_ID_ALLOWED, VmId, host_id, vm_id, vm_text
 from vmpulse_contract.sections import BODIED
 from vmpulse_contract.settings import add_flags
 from vmpulse_contract.verbs import SECTION_OF_VERB, RosterReply, SectionReply, Verb
@@ -45,16 +45,31 @@ def run(args: argparse.Namespace) -> int:
     """Ask, print, and say by the exit code whether there was an answer."""
     settings = load(CallSettings, args, CLI_PREFIX)
     url = broker_of(settings, read_secret("broker_password_file", settings.broker_password_file))
-    host, vms = host_id(args.host), [vm_id(text) for text in args.vms]
-    try:
-        verb = Verb(args.verb)
-    except ValueError:
-        raise UnknownVerb(f"{args.verb!r:.60} is no verb; allowed: {', '.join(Verb)}") from None
+    host, verb, vms = _question(args)
     if vms and verb not in SECTION_OF_VERB and verb is not Verb.GET_ALL_DEVICE_STATS:
         raise SettingsError("VM", args.vms[0], f"no VM ids with {verb}: it answers for the whole host")
     reply = asyncio.run(_ask(url, host, verb, vms))
     sys.stdout.write(json.dumps(readable(verb, reply), indent=None if args.json else 2, ensure_ascii=False) + "\n")
     return 0
+
+
+def _question(args: argparse.Namespace) -> tuple[HostId, Verb, list[VmId]]:
+    """Read the arguments. Raises SettingsError, for what is typed wrong is no failure of the host."""
+    try:
+        host = host_id(args.host)
+    except BadName as error:
+        raise SettingsError("HOST", args.host, HOST_ID_ALLOWED) from error
+    try:
+        verb = Verb(args.verb)
+    except ValueError as error:
+        raise SettingsError("VERB", args.verb, ", ".join(Verb)) from error
+    vms = []
+    for text in args.vms:
+        try:
+            vms.append(vm_id(text))
+        except BadName as error:
+            raise SettingsError("VM", text, "a UUID such as 123e4567-e89b-12d3-a456-426614174000") from error
+    return host, verb, vms
 
 
 async def _ask(url: BrokerUrl, host: HostId, verb: Verb, vms: Sequence[VmId]) -> AnyReply:

@@ -1,9 +1,9 @@
 """The states of a host, as a table: state x input -> state. A missing entry is IllegalTransition and changes nothing.
 
-What the table cannot say: *when* an input is given. CONFIRMED: when a roster fetched by rpc has been applied,
-for whoever holds the exclusive rpc queue is the live agent; HEARD when a stream message of the confirmed epoch was applied;
-STRANGER when a message of an epoch that is not confirmed was seen; the silences only while the canary is fine.
-LOST never means dead: it says that nothing was heard. Fencing is the engine's business.
+What the table cannot say is *when* an input is given. CONFIRMED: a roster fetched by rpc has been applied, for whoever
+holds the exclusive rpc queue is the live agent. HEARD: a stream message of the confirmed epoch was applied. STRANGER: a
+message of an epoch that is not confirmed was seen. The silences: only while the canary is fine. LOST never means dead:
+it says that nothing was heard. Fencing is the engine's business.
 """
 
 from __future__ import annotations

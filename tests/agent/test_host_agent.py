@@ -1,0 +1,253 @@
+"""One host at work, with its messages caught where the broker link would take them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from tests.real_broker import at_work, running_vm, simulated_host
+from tests.waiting import eventually
+from vmpulse_agent import host_agent
+from vmpulse_agent.errors import HypervisorError
+from vmpulse_agent.host_agent import HostAgent, Timing
+from vmpulse_agent.hypervisor import DeviceSample, Exit, Look, SectionReading
+from vmpulse_agent.session import Outgoing, Policy
+from vmpulse_contract import verbs, wire
+from vmpulse_contract.errors import BadRequest, NotAllowed, NotReady, UnknownVerb, VerbError
+from vmpulse_contract.identity import VmId
+from vmpulse_contract.sections import Section
+from vmpulse_contract.stream import HostFacts, Tombstone, read_roster
+from vmpulse_contract.topology import Kind
+from vmpulse_contract.values import ExitCode, ExitReason
+from vmpulse_contract.verbs import AnyReply, Request, SectionReply, Verb
+from vmpulse_simulator.hypervisor import SimulatedHypervisor
+
+ENGINE = "engine.view"
+
+
+class Catcher:
+    """Takes messages as the broker link does, and confirms changes at once."""
+
+    def __init__(self) -> None:
+        self.said: list[Outgoing] = []
+
+    def publish(self, agent: HostAgent, message: Outgoing) -> None:
+        """Keep it."""
+        self.said.append(message)
+        if message.change is not None:
+            agent.confirmed(message.change, message.seq)
+
+    async def attach(self, agent: HostAgent) -> None:
+        """Take messages from now on."""
+        agent.link_up()
+
+    async def detach(self, agent: HostAgent) -> None:
+        """Nothing is kept for anybody."""
+
+    def of(self, kind: Kind) -> list[Outgoing]:
+        """The messages of one kind."""
+        return [message for message in self.said if message.kind is kind]
+
+
+class Stubborn(SimulatedHypervisor):
+    """A host that can be made to fail."""
+
+    failing = False
+    edits_in_secret = False
+
+    async def look(self) -> Look:
+        """Look, or fail to."""
+        self._fail()
+        return await super().look()
+
+    async def read(self, vm: VmId, wanted: frozenset[Section]) -> SectionReading:
+        """Read, or fail to."""
+        self._fail()
+        reading = await super().read(vm, wanted)
+        if self.edits_in_secret and reading.config is not None:
+            return reading._replace(config=reading.config + b"<!-- -->")
+        return reading
+
+    async def device_sample(self) -> DeviceSample:
+        """Read, or fail to."""
+        self._fail()
+        return await super().device_sample()
+
+    def _fail(self) -> None:
+        if self.failing:
+            raise HypervisorError("the hypervisor is not itself today")
+
+
+@pytest.fixture
+def hypervisor() -> Stubborn:
+    """A host with three VMs."""
+    host = simulated_host("host")
+    return Stubborn(host.host, host.uuid, host.domains.values(), time.monotonic)
+
+
+@pytest.fixture
+def caught() -> Catcher:
+    """Where messages go."""
+    return Catcher()
+
+
+def agent_of(hypervisor: SimulatedHypervisor, caught: Catcher, kept: list[Tombstone] | None = None) -> HostAgent:
+    """An agent that is in a hurry."""
+
+    def keep(tombstones: object, _: int) -> None:
+        if kept is not None and isinstance(tombstones, list):
+            kept[:] = tombstones
+
+    return HostAgent(
+        hypervisor.host,
+        hypervisor,
+        caught,
+        facts=HostFacts(tick_ms=100),
+        timing=Timing(tick_s=0.1, refresh_s=0.2, device_s=0.1),
+        policy=Policy(damping_s=0.05),
+        on_tombstones=keep,
+    )
+
+
+async def ask(agent: HostAgent, verb: str, body: bytes | None = None, user: str | None = ENGINE) -> AnyReply:
+    """Ask as a request does and read as its asker does."""
+    raw = await agent.answer(verb, wire.write(Request()) if body is None else body, user)
+    return verbs.read_reply(Verb(verb) if verb in set(Verb) else Verb.LIST, raw)
+
+
+async def test_host_begins_with_its_roster_and_ends_with_goodbye(hypervisor: Stubborn, caught: Catcher) -> None:
+    """The first message is a roster with every section announced, the last the goodbye; detail costs no event."""
+    agent = agent_of(hypervisor, caught)
+    async with at_work(agent.run()):
+        await eventually(lambda: len(caught.of(Kind.FRAME)) > 3)
+    roster = read_roster(caught.said[0].body).roster
+    assert set(roster.vm_ids()) == hypervisor.domains.keys()
+    vm = running_vm(hypervisor)
+    at = roster.vm_ids().index(vm) * len(Section)
+    assert all(list(roster.announced())[at : at + 3])
+    assert not caught.of(Kind.CHANGE)
+    assert caught.said[-1].kind is Kind.GOODBYE
+
+
+async def test_crash_says_nothing_more(hypervisor: Stubborn, caught: Catcher) -> None:
+    """An agent that is killed leaves no goodbye."""
+    agent = agent_of(hypervisor, caught)
+    async with at_work(agent.run()):
+        await eventually(lambda: caught.of(Kind.FRAME))
+        agent.crash()
+        said = len(caught.said)
+    assert len(caught.said) == said
+
+
+async def test_nothing_is_said_before_the_first_good_look(
+    hypervisor: Stubborn, caught: Catcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the hypervisor cannot be looked at, the host says nothing and answers that it is not ready (promise A2)."""
+    monkeypatch.setattr(host_agent, "RETRY_S", 0.05)
+    hypervisor.failing = True
+    agent = agent_of(hypervisor, caught)
+    async with at_work(agent.run()):
+        await eventually(lambda: agent.session.counters.looks_failed > 2)
+        assert not caught.said
+        for verb in Verb:
+            with pytest.raises(NotReady):
+                await ask(agent, verb)
+        hypervisor.failing = False
+        await eventually(lambda: caught.of(Kind.ROSTER))
+
+
+async def test_failing_hypervisor_ends_no_loop(hypervisor: Stubborn, caught: Catcher) -> None:
+    """A hypervisor that fails for a while costs ages, not VMs: frames go on with the same layout, and changes after."""
+    agent = agent_of(hypervisor, caught)
+    async with at_work(agent.run()):
+        await eventually(lambda: len(caught.of(Kind.FRAME)) > 1)
+        hypervisor.failing = True
+        rosters, frames = len(caught.of(Kind.ROSTER)), len(caught.of(Kind.FRAME))
+        await eventually(lambda: len(caught.of(Kind.FRAME)) > frames + 3)
+        assert len(caught.of(Kind.ROSTER)) == rosters
+        hypervisor.failing = False
+        vm = running_vm(hypervisor)
+        hypervisor.domains[vm].name = "renamed"
+        hypervisor.changed(vm, Section.INFO)
+        await eventually(lambda: caught.of(Kind.CHANGE))
+
+
+async def test_ends_are_kept(hypervisor: Stubborn, caught: Catcher) -> None:
+    """The end of a VM's life is given to be kept, with the hypervisor's reason."""
+    kept: list[Tombstone] = []
+    agent = agent_of(hypervisor, caught, kept)
+    async with at_work(agent.run()):
+        await eventually(lambda: caught.of(Kind.FRAME))
+        vm = running_vm(hypervisor)
+        hypervisor.power_off(vm, Exit(ExitCode.NORMAL, ExitReason.ADMIN_SHUTDOWN))
+        (stone,) = await eventually(lambda: kept)
+        assert (stone.vm, stone.exit_reason) == (vm, ExitReason.ADMIN_SHUTDOWN)
+
+
+async def test_config_is_withheld_when_it_is_not_what_was_announced(hypervisor: Stubborn, caught: Catcher) -> None:
+    """getConfig gives the XML that the announced hash covers, byte for byte, or none at all."""
+    agent = agent_of(hypervisor, caught)
+    async with at_work(agent.run()):
+        await eventually(lambda: caught.of(Kind.FRAME))
+        vm = running_vm(hypervisor)
+        body = wire.write(Request(vms=(vm,)))
+        reply = await ask(agent, Verb.GET_CONFIG, body)
+        assert isinstance(reply, SectionReply)
+        assert reply.vms[vm].body == hypervisor.domains[vm].config()
+        row = agent.session.ledger.rows[vm]
+        announced = row.announced[Section.CONFIG]
+        agent.session.disconnected()  # nothing can be announced now
+        hypervisor.edits_in_secret = True
+        withheld = await ask(agent, Verb.GET_CONFIG, body)
+        assert isinstance(withheld, SectionReply)
+        assert row.announced[Section.CONFIG] == announced
+        assert (withheld.vms, withheld.missing, withheld.remaining) == ({}, (), (vm,))
+        hypervisor.failing = True
+        with pytest.raises(VerbError, match="not itself today"):
+            await ask(agent, Verb.GET_CONFIG, body)
+
+
+@pytest.mark.parametrize("user", [None, "", "another-host", "host"])
+async def test_only_engine_users_are_answered(user: str | None, hypervisor: Stubborn, caught: Catcher) -> None:
+    """Whoever has no dot in the name is refused, before anything else is looked at."""
+    agent = agent_of(hypervisor, caught)
+    with pytest.raises(NotAllowed):
+        await ask(agent, "no-verb", b"\xc1", user)
+
+
+@pytest.mark.parametrize("verb", ["", "getLost", "GETROSTER", "x" * 5000, "\n"])
+async def test_unknown_verbs_are_said_so(verb: str, hypervisor: Stubborn, caught: Catcher) -> None:
+    """A verb that this agent does not know is answered with those that it does."""
+    with pytest.raises(UnknownVerb, match="getRoster"):
+        await ask(agent_of(hypervisor, caught), verb)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"\xc1",
+        wire.write([1]),
+        wire.write({"version": 2, "vmIDs": ()}),
+        wire.write({"version": 1, "vmIDs": (b"short",)}),
+        wire.write({"version": 1, "vmIDs": [b"v" * 16] * 4097}),
+    ],
+)
+async def test_malformed_requests_are_said_so(body: bytes, hypervisor: Stubborn, caught: Catcher) -> None:
+    """A body that is no request is answered with what is wrong with it."""
+    with pytest.raises(BadRequest):
+        await ask(agent_of(hypervisor, caught), Verb.LIST, body)
+
+
+async def test_stop_while_waiting_for_the_hypervisor_is_clean(hypervisor: Stubborn, caught: Catcher) -> None:
+    """An agent that is stopped before its first good look ends at once and says nothing."""
+    hypervisor.failing = True
+    agent = agent_of(hypervisor, caught)
+    task = asyncio.create_task(agent.run())
+    await eventually(lambda: agent.session.counters.looks_failed)
+    task.cancel()
+    done, _ = await asyncio.wait({task}, timeout=1)
+    assert done
+    assert not caught.said
