@@ -175,19 +175,24 @@ class Cable:
         self._broker_port = port
         self._flowing = asyncio.Event()
         self._flowing.set()
+        self._flowing_back = asyncio.Event()
+        self._flowing_back.set()
         self._near: list[asyncio.StreamWriter] = []
         self._far: list[asyncio.StreamWriter] = []
         self.plugged = True
         self.port = 0
         self.connections = 0
 
-    def hold(self) -> None:
-        """Let nothing more through to the broker."""
+    def hold(self, *, both_ways: bool = False) -> None:
+        """Let nothing more through to the broker; *both_ways*: nor back, not even its hanging up."""
         self._flowing.clear()
+        if both_ways:
+            self._flowing_back.clear()
 
     def release(self) -> None:
         """Let everything through again."""
         self._flowing.set()
+        self._flowing_back.set()
 
     def cut(self, *, keep_far_end: bool = False) -> None:
         """End all connections; *keep_far_end*: the broker does not notice."""
@@ -209,16 +214,18 @@ class Cable:
         self._near.append(writer)
         self._far.append(far_writer)
         with contextlib.suppress(OSError):
-            await asyncio.gather(self._carry(reader, far_writer, held=True), self._carry(far_reader, writer))
+            await asyncio.gather(
+                self._carry(reader, far_writer, self._flowing), self._carry(far_reader, writer, self._flowing_back)
+            )
 
-    async def _carry(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, held: bool = False) -> None:
+    @staticmethod
+    async def _carry(source: asyncio.StreamReader, sink: asyncio.StreamWriter, flowing: asyncio.Event) -> None:
         while data := await source.read(1 << 16):
-            if held:
-                await self._flowing.wait()
+            await flowing.wait()
             sink.write(data)
             await sink.drain()
-        if not held:
-            sink.close()
+        await flowing.wait()
+        sink.close()
 
 
 @contextlib.asynccontextmanager

@@ -1,4 +1,6 @@
-"""The pages say what is there: settings, tests and links. Renew the tables of settings from the root by
+"""The pages say what is there: settings, tests, links and files.
+
+Renew the tables from the repository's root by
 
     python -c "from tests.test_docs_settings import renew; renew()"
 """

@@ -104,7 +104,9 @@ def _build(settings: AgentSettings, host: HostId, link: AmqpLink, facts: HostFac
     kept = TombstoneFile(Path(settings.state_dir)) if settings.state_dir else None
     return HostAgent(
         host,
-        LibvirtHypervisor(LibvirtOptions(uri=settings.uri, run_dir=Path(settings.run_dir))),
+        LibvirtHypervisor(
+            LibvirtOptions(uri=settings.uri, guest_agent=settings.guest_agent, run_dir=Path(settings.run_dir))
+        ),
         link,
         facts=facts,
         timing=Timing(settings.tick_s, settings.refresh_s, settings.device_s),

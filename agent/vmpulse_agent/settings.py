@@ -25,6 +25,13 @@ class AgentSettings(Struct, frozen=True, kw_only=True):
         str,
         Meta(description="where libvirt's qemu driver keeps its pid files; they tell one life of a VM from the next"),
     ] = "/run/libvirt/qemu"
+    guest_agent: Annotated[
+        bool,
+        Meta(
+            description="ask guest agents; that needs a read-write connection to libvirt",
+            extra={"allowed": "true or false"},
+        ),
+    ] = True
     host: Annotated[
         str, Meta(description=f"this host's name, {HOST_ID_ALLOWED}; empty: the lower-case FQDN with dots as dashes")
     ] = ""

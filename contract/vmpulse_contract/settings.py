@@ -7,6 +7,7 @@ setting; its help text is the field's ``Meta(description=...)``, and its allowed
 from __future__ import annotations
 
 import math
+from enum import Enum
 from typing import TYPE_CHECKING, TypeVar, get_type_hints
 
 import msgspec
@@ -119,6 +120,9 @@ def describe(kind: type[Struct]) -> list[tuple[str, str, str]]:
 
 
 def _default_text(field: msgspec.structs.FieldInfo) -> str:
-    if field.default_factory is not msgspec.NODEFAULT:
-        return repr(field.default_factory())
-    return repr(field.default)
+    """Write a default as a user would; "none" where it is empty."""
+    made = field.default_factory is not msgspec.NODEFAULT
+    value = field.default_factory() if made else field.default
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value.value if isinstance(value, Enum) else value or "none")

@@ -59,7 +59,7 @@ def ask(session: Session, verb: Verb, vms: list[VmId] | None = None, held: answe
 
 @pytest.mark.parametrize("name", ["vm", "n" * 256, "\U0001f600" * 256])
 def test_list_and_roster_of_the_largest_host_fit(name: str) -> None:
-    """``list``, ``getRoster`` and ``getAllRuntimeStats`` fit for 4,096 VMs with 256 tombstones, whatever their names."""
+    """The replies about a whole host fit for 4,096 VMs with 256 tombstones, whatever their names."""
     session = session_of(MOST, name)
     session.tombstones.extend(
         Tombstone(vm_number(n), 1 << 60, ExitCode.ERROR, ExitReason.LIBVIRT_DOMAIN_MISSING, 500) for n in range(256)

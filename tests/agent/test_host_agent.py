@@ -187,7 +187,7 @@ async def test_ends_are_kept(hypervisor: Stubborn, caught: Catcher) -> None:
 
 
 async def test_config_is_withheld_when_it_is_not_what_was_announced(hypervisor: Stubborn, caught: Catcher) -> None:
-    """getConfig gives the XML that the announced hash covers, byte for byte, or none at all."""
+    """The verb getConfig gives the XML that the announced hash covers, byte for byte, or none at all."""
     agent = agent_of(hypervisor, caught)
     async with at_work(agent.run()):
         await eventually(lambda: caught.of(Kind.FRAME))

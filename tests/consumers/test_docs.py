@@ -1,4 +1,6 @@
-"""The page docs/view.md says what the view does. Renew its table of states from the repository's root by
+"""The page docs/view.md says what the view does.
+
+Renew the tables from the repository's root by
 
     python -c "from tests.consumers.test_docs import renew; renew()"
 """
