@@ -16,6 +16,7 @@ PACKAGES = {
     "vmpulse_agent": ROOT / "agent" / "vmpulse_agent",
     "vmpulse_consumers": ROOT / "consumers" / "vmpulse_consumers",
     "vmpulse_contract": ROOT / "contract" / "vmpulse_contract",
+    "vmpulse_edges": ROOT / "edges" / "vmpulse_edges",
     "vmpulse_simulator": ROOT / "simulator" / "vmpulse_simulator",
 }
 # The cores: values in, values out. A name stands for the module or package and everything below it.
@@ -30,7 +31,8 @@ NONDETERMINISTIC_NAMES = {"uuid.uuid1", "uuid.uuid4"}
 FORBIDDEN = {
     "vmpulse_agent": {"vmpulse_consumers", "vmpulse_simulator"},
     "vmpulse_consumers": {"vmpulse_agent", "vmpulse_simulator"},
-    "vmpulse_contract": {"vmpulse_agent", "vmpulse_consumers", "vmpulse_simulator"},
+    "vmpulse_contract": {"vmpulse_agent", "vmpulse_consumers", "vmpulse_edges", "vmpulse_simulator"},
+    "vmpulse_edges": {"vmpulse_agent", "vmpulse_consumers", "vmpulse_simulator"},
     "vmpulse_simulator": set[str](),
 }
 # Drivers stay at the edges: the files that may import each, as patterns from the root.

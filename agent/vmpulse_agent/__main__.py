@@ -13,18 +13,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vmpulse_agent import logs
 from vmpulse_agent.amqp_link import AmqpLink
 from vmpulse_agent.errors import AgentError
 from vmpulse_agent.host_agent import HostAgent, Timing
 from vmpulse_agent.libvirt_edge import LibvirtHypervisor, LibvirtOptions
 from vmpulse_agent.session import Policy
 from vmpulse_agent.settings import PREFIX, AgentSettings, broker_of, checked_labels, host_of
-from vmpulse_agent.settings_source import load, read_secret
 from vmpulse_agent.tombstone_file import TombstoneFile
 from vmpulse_contract.errors import BadName, SettingsError
 from vmpulse_contract.settings import add_flags
 from vmpulse_contract.stream import HostFacts
+from vmpulse_edges import logs
+from vmpulse_edges.errors import EdgeError
+from vmpulse_edges.settings_source import load, read_secret
 
 if TYPE_CHECKING:
     from vmpulse_contract.broker_url import BrokerUrl
@@ -43,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     except (SettingsError, BadName) as error:
         sys.stderr.write(f"vmpulse-agent: {error}\n")
         return 2
-    except AgentError as error:
+    except (AgentError, EdgeError) as error:
         sys.stderr.write(f"vmpulse-agent: {error}\n")
         return 1
 

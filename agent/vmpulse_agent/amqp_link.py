@@ -1,4 +1,4 @@
-"""The broker link: one connection to RabbitMQ for one or many hosts. The only file of the agent that imports aio_pika.
+"""The broker link: a connection to RabbitMQ for one or many hosts. The only file of the agent that knows the driver.
 
 It reconnects for ever with back-off and jitter, and it owns no messages: while the broker is away, blocked or slow, the
 hosts' sessions are told so and keep what they have to say as state. A link counts as stalled when a confirm is overdue;
@@ -15,7 +15,6 @@ import logging
 import random
 import re
 import time
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import count
 from typing import TYPE_CHECKING, Final
@@ -25,12 +24,14 @@ import aiormq
 from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 
-from vmpulse_agent.errors import BrokerError, BrokerRefused, BrokerUnreachable, HostTaken
+from vmpulse_agent.errors import HostTaken
 from vmpulse_contract import topology
 from vmpulse_contract.topology import Kind
+from vmpulse_edges.amqp_connection import PART_S, QUEUE_DELETED, broker_errors, connect, explain, reporter, within
+from vmpulse_edges.errors import BrokerError, BrokerRefused, BrokerUnreachable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator, Sequence
+    from collections.abc import Sequence
 
     from aio_pika.abc import AbstractConnection
     from aiormq.abc import AbstractChannel as UnderlayChannel
@@ -45,7 +46,6 @@ log = logging.getLogger(__name__)
 BACKOFF_FIRST_S: Final = 0.5
 BACKOFF_MOST_S: Final = 15.0
 """As long as a host may be silent before readers call it lost: the broker's return must not wait longer for us."""
-CONNECT_TIMEOUT_S: Final = 10.0
 STALL_S: Final = 6.0
 """Two ticks: by then the frames in flight are out of date anyway."""
 WINDOW: Final = 1024
@@ -57,13 +57,6 @@ FRAME_MESSAGE_ID: Final = "-"
 REPLY_EXPIRATION_MS: Final = 10_000
 TOKEN: Final = re.compile("[0-9A-Za-z]{1,64}")
 """What may be asked to reply to: one word of a routing key, and short enough for one."""
-PART_S: Final = 1.0
-"""How long each step of parting from the broker may take: one that blocks us answers nothing, and we have to end."""
-AWAY: Final = (aiormq.exceptions.AMQPError, ConnectionError, RuntimeError, TimeoutError)
-"""What aiormq raises when the connection is lost; RuntimeError: a call on a transport that is closing."""
-
-
-QUEUE_DELETED: Final = BrokerUnreachable("a queue of ours was deleted")
 
 
 class Flow:
@@ -395,89 +388,3 @@ def properties(host: HostId, message: Outgoing) -> Basic.Properties:
         app_id=topology.APP_ID,
         timestamp=datetime.now(UTC),
     )
-
-
-def reporter(closed: asyncio.Future[str]) -> Callable[[object, BaseException | None], None]:
-    """Give a close callback that says, once, why a channel or connection ended."""
-
-    def report(_: object, error: BaseException | None = None) -> None:
-        if not closed.done():
-            closed.set_result(explain(error))
-
-    return report
-
-
-@contextmanager
-def broker_errors(url: BrokerUrl) -> Iterator[None]:
-    """Turn what ends a call of aiormq into a BrokerError, except what refuses only one queue or one message."""
-    try:
-        yield
-    except (BrokerError, aiormq.exceptions.ChannelLockedResource, aiormq.exceptions.DeliveryError):
-        raise
-    except (aiormq.exceptions.ChannelAccessRefused, aiormq.exceptions.ChannelPreconditionFailed) as error:
-        raise BrokerRefused(
-            f"the broker at {url} refuses us: {explain(error)}; check the user's permissions"
-        ) from error
-    except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
-            raise
-        # Nobody cancelled us: aiormq hands its own reader's end, after missed heartbeats, to all who wait.
-        raise BrokerUnreachable(f"the broker at {url} is silent") from error
-    except Exception as error:
-        # A bare Exception is what aiormq gives those who wait when the peer just hangs up.
-        if not isinstance(error, AWAY) and type(error) is not Exception:
-            raise
-        raise BrokerUnreachable(f"the broker at {url} ended the connection: {explain(error)}") from error
-
-
-async def within(seconds: float, parting: Coroutine[None, None, None]) -> None:
-    """Wait for the end of *parting*, but not for ever; it goes on, for aiormq's calls do not always heed a cancel."""
-    task = asyncio.create_task(parting)
-    await asyncio.wait({task}, timeout=seconds)
-    if task.done() and not task.cancelled() and (error := task.exception()) is not None:
-        log.debug("parting from the broker: %s", error)
-
-
-async def connect(url: BrokerUrl, name: str) -> AbstractConnection:
-    """Open a connection. Raises BrokerUnreachable or BrokerRefused, with the remedy in the message."""
-    try:
-        return await aio_pika.connect(
-            host=url.host,
-            port=url.port,
-            login=url.user,
-            password=url.password,
-            virtualhost=url.vhost,
-            ssl=url.scheme == "amqps",
-            timeout=CONNECT_TIMEOUT_S,
-            client_properties={"connection_name": name},
-            heartbeat=topology.HEARTBEAT_S,
-        )
-    except (aiormq.exceptions.ProbableAuthenticationError, aiormq.exceptions.AuthenticationError) as error:
-        raise BrokerRefused(
-            f"the broker at {url} refuses the user {url.user!r}: check its password and that the user exists"
-        ) from error
-    except aiormq.exceptions.ConnectionNotAllowed as error:
-        raise BrokerRefused(f"the broker at {url} refuses us: {explain(error)}; check vhost and permissions") from error
-    except aiormq.exceptions.InvalidFrameError as error:
-        if "Connection.Close" not in str(error):
-            raise BrokerUnreachable(
-                f"what answers at {url} is no broker: {explain(error)}; check the address"
-            ) from error
-        # aiormq does not hand on the broker's words to the opening of a virtual host.
-        raise BrokerRefused(
-            f"the broker at {url} closes the door: check that the virtual host {url.vhost!r} exists and that the user "
-            f"{url.user!r} has permissions for it"
-        ) from error
-    except (OSError, UnicodeError, aiormq.exceptions.AMQPError, TimeoutError) as error:
-        raise BrokerUnreachable(
-            f"no broker answers at {url}: {explain(error)}; check that RabbitMQ runs there and the address"
-        ) from error
-
-
-def explain(error: BaseException | None) -> str:
-    """One line about an AMQP error, with the broker's own words."""
-    if error is None or type(error) is Exception:
-        return "closed"
-    words = " ".join(str(part) for part in error.args if part) or type(error).__name__
-    return " ".join(words.split())[:300]

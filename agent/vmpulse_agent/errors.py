@@ -4,12 +4,9 @@
     ├── HypervisorError                 a look, read or connection failed; nothing follows for the VMs (promise A2)
     │   ├── HypervisorUnavailable         no connection: socket missing, no permission, daemon down
     │   └── HypervisorTimeout             no answer before the deadline
-    ├── BrokerError                     the broker cannot be used
-    │   ├── BrokerUnreachable             nobody listens, or the connection broke
-    │   └── BrokerRefused                 it listens and says no: password, permission, vhost
     └── HostTaken                       another live agent answers for this host (promise A6)
 
-Wrong settings are vmpulse_contract.errors.SettingsError, exit code 2.
+The broker's errors are vmpulse_edges.errors; wrong settings are vmpulse_contract.errors.SettingsError, exit code 2.
 """
 
 from __future__ import annotations
@@ -29,18 +26,6 @@ class HypervisorUnavailable(HypervisorError):
 
 class HypervisorTimeout(HypervisorError):
     """The hypervisor did not answer before the deadline."""
-
-
-class BrokerError(AgentError):
-    """The broker cannot be used."""
-
-
-class BrokerUnreachable(BrokerError):
-    """There is no connection to the broker; trying again later may help."""
-
-
-class BrokerRefused(BrokerError):
-    """The broker refuses us; somebody has to change a setting or a permission."""
 
 
 class HostTaken(AgentError):

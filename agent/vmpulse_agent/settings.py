@@ -6,11 +6,11 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
-from vmpulse_agent.logs import LogFormat, LogLevel
 from vmpulse_contract import broker_url, limits
 from vmpulse_contract.broker_url import BrokerUrl
 from vmpulse_contract.errors import SettingsError
 from vmpulse_contract.identity import HOST_ID_ALLOWED, HostId, host_id, host_id_from_fqdn
+from vmpulse_edges.logs import LogFormat, LogLevel
 
 PREFIX: Final = "VMPULSE_AGENT_"
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from vmpulse_consumers.errors import ConsumerError
 from vmpulse_contract.errors import ContractError, SettingsError
+from vmpulse_edges.errors import EdgeError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except SettingsError as error:
         return _fail(error, 2)
-    except (ConsumerError, ContractError) as error:
+    except (ConsumerError, ContractError, EdgeError) as error:
         return _fail(error, 1)
     except BrokenPipeError:
         return _leave_pipe()

@@ -16,11 +16,12 @@ import aio_pika
 import aiormq
 from pamqp.commands import Basic
 
-from vmpulse_consumers.amqp_connection import QUEUE_DELETED, broker_errors, declare, keep_up, reporter
-from vmpulse_consumers.errors import BrokerError
+from vmpulse_consumers.amqp_upkeep import keep_up
 from vmpulse_contract import topology, verbs, wire
 from vmpulse_contract.errors import HostDidNotAnswer, UnknownHost
 from vmpulse_contract.topology import Kind
+from vmpulse_edges.amqp_connection import QUEUE_DELETED, broker_errors, declare, reporter
+from vmpulse_edges.errors import BrokerError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import aio_pika
 from aiormq.abc import DeliveredMessage
 
-from vmpulse_consumers.amqp_connection import QUEUE_DELETED, broker_errors, declare, keep_up, reporter
-from vmpulse_consumers.errors import BrokerError, IllegalTransition
+from vmpulse_consumers.amqp_upkeep import keep_up
+from vmpulse_consumers.errors import IllegalTransition
 from vmpulse_contract import topology
 from vmpulse_contract.errors import MessageError, MistypedMessage
+from vmpulse_edges.amqp_connection import QUEUE_DELETED, broker_errors, declare, reporter
+from vmpulse_edges.errors import BrokerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

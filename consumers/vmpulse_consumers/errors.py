@@ -1,16 +1,13 @@
 """What can go wrong on the engine side, as one tree. Each message is one line and says how to mend it.
 
     ConsumerError                 exit code 1
-    ├── BrokerError                 the broker cannot be used
-    │   ├── BrokerUnreachable         nobody listens, or the connection broke
-    │   └── BrokerRefused             it listens and says no: password, permission, topology
     ├── PortTaken                   the HTTP address is in use or not ours
     ├── ViewUnreachable             no view answers at the API's address
     └── ViewRefused                 the view answers with an error: unknown VM, bad filter
 
     IllegalTransition             a state machine got an input that its table does not have; nothing has changed
 
-Wrong settings are vmpulse_contract.errors.SettingsError, exit code 2.
+The broker's errors are vmpulse_edges.errors; wrong settings are vmpulse_contract.errors.SettingsError, exit code 2.
 """
 
 from __future__ import annotations
@@ -18,18 +15,6 @@ from __future__ import annotations
 
 class ConsumerError(Exception):
     """Base of the errors that end a program of the engine side."""
-
-
-class BrokerError(ConsumerError):
-    """The broker cannot be used."""
-
-
-class BrokerUnreachable(BrokerError):
-    """There is no connection to the broker; trying again later may help."""
-
-
-class BrokerRefused(BrokerError):
-    """The broker refuses us; somebody has to change a setting or a permission."""
 
 
 class PortTaken(ConsumerError):

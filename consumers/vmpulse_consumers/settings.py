@@ -6,9 +6,9 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from vmpulse_consumers.logs import LogFormat, LogLevel
 from vmpulse_contract import broker_url
 from vmpulse_contract.broker_url import BrokerUrl
+from vmpulse_edges.logs import LogFormat, LogLevel
 
 VIEW_PREFIX = "VMPULSE_VIEW_"
 CLI_PREFIX = "VMPULSE_"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from vmpulse_agent.errors import AgentError
 from vmpulse_contract import broker_url, settings
 from vmpulse_contract.errors import SettingsError
+from vmpulse_edges.errors import EdgeError
 from vmpulse_simulator.demo import Demo
 from vmpulse_simulator.errors import SimulatorError
 from vmpulse_simulator.settings import PREFIX, DemoSettings, FleetSettings, RunSettings, given
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return demo(options) if options["command"] == "demo" else run(options)
     except SettingsError as error:
         return fail(error, EXIT_SETTINGS)
-    except (SimulatorError, AgentError, OSError) as error:
+    except (SimulatorError, AgentError, EdgeError, OSError) as error:
         return fail(error, EXIT_FAILED)
 
 

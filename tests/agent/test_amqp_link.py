@@ -24,11 +24,13 @@ from tests.real_broker import (
 from tests.waiting import eventually
 from vmpulse_agent import amqp_link
 from vmpulse_agent.amqp_link import AmqpLink
-from vmpulse_agent.errors import BrokerRefused, BrokerUnreachable, HostTaken
+from vmpulse_agent.errors import HostTaken
 from vmpulse_contract import stream, topology, verbs, wire
 from vmpulse_contract.sections import Section
 from vmpulse_contract.topology import Kind
 from vmpulse_contract.verbs import RosterReply, Verb
+from vmpulse_edges.amqp_connection import connect
+from vmpulse_edges.errors import BrokerRefused, BrokerUnreachable
 from vmpulse_simulator.private_broker import PrivateBroker
 
 pytestmark = pytest.mark.broker
@@ -258,10 +260,10 @@ async def test_refusals_name_the_remedy(broker: PrivateBroker) -> None:
     """A wrong password or virtual host is a refusal, in one line that says what to check and shows no secret."""
     url = address(broker)
     with pytest.raises(BrokerRefused, match="check its password") as wrong:
-        await amqp_link.connect(url._replace(password="nope-nope"), "test")
+        await connect(url._replace(password="nope-nope"), "test")
     assert "nope-nope" not in str(wrong.value)
     with pytest.raises(BrokerRefused, match="virtual host 'nowhere' exists") as nowhere:
-        await amqp_link.connect(url._replace(vhost="nowhere"), "test")
+        await connect(url._replace(vhost="nowhere"), "test")
     assert "0x" not in str(nowhere.value)
     assert "\n" not in f"{wrong.value}{nowhere.value}"
 
@@ -270,10 +272,10 @@ async def test_refusals_name_the_remedy(broker: PrivateBroker) -> None:
 async def test_unreachable_brokers_are_said_so(host: str, broker: PrivateBroker) -> None:
     """A closed port and names that do not resolve are one error, which may be tried again."""
     with pytest.raises(BrokerUnreachable, match="check that RabbitMQ runs there and the address"):
-        await amqp_link.connect(address(broker)._replace(host=host, port=1), "test")
+        await connect(address(broker)._replace(host=host, port=1), "test")
 
 
 async def test_what_is_no_broker_is_unreachable(strange_port: int, broker: PrivateBroker) -> None:
     """Something else that listens on the port is no broker and no crash."""
     with pytest.raises(BrokerUnreachable, match="check"):
-        await amqp_link.connect(address(broker, strange_port), "test")
+        await connect(address(broker, strange_port), "test")

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from vmpulse_agent.settings import PREFIX, AgentSettings, broker_of, checked_labels, host_of
-from vmpulse_agent.settings_source import load, read_secret
 from vmpulse_contract.errors import BadName, SettingsError
 from vmpulse_contract.identity import HostId
 from vmpulse_contract.settings import add_flags
+from vmpulse_edges.settings_source import load, read_secret
 
 HOST = HostId("node-7")
 

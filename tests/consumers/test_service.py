@@ -26,7 +26,7 @@ from tests.waiting import eventually
 from vmpulse_agent import amqp_link
 from vmpulse_agent.host_agent import HostAgent
 from vmpulse_agent.hypervisor import Exit
-from vmpulse_consumers import amqp_connection, service
+from vmpulse_consumers import amqp_upkeep, service
 from vmpulse_consumers.service import ViewService
 from vmpulse_consumers.view.rows import VmRow, vm_row
 from vmpulse_consumers.view.states import HostState
@@ -65,7 +65,7 @@ def fast_clocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service, "TICK_S", 0.1)
     monkeypatch.setattr(amqp_link, "STALL_S", 1.0)
     monkeypatch.setattr(amqp_link, "BACKOFF_MOST_S", 1.0)
-    monkeypatch.setattr(amqp_connection, "BACKOFF_MOST_S", 1.0)
+    monkeypatch.setattr(amqp_upkeep, "BACKOFF_MOST_S", 1.0)
 
 
 def row_of(view: ViewService, vm: VmId) -> VmRow:

@@ -16,7 +16,6 @@ from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 from aio_pika.exceptions import DeliveryError
 
 from tests.conftest import ADMIN
-from vmpulse_agent.errors import BrokerRefused
 from vmpulse_agent.host_agent import Timing
 from vmpulse_agent.hypervisor import Exit
 from vmpulse_contract import broker_url, topology, verbs, wire
@@ -25,6 +24,7 @@ from vmpulse_contract.stream import Frame, Goodbye, RosterMessage, read_frame, r
 from vmpulse_contract.topology import Kind
 from vmpulse_contract.values import ExitCode, ExitReason
 from vmpulse_contract.verbs import AnyReply, Request, RosterReply, Verb
+from vmpulse_edges.errors import BrokerRefused
 from vmpulse_simulator.fleet import Fleet
 from vmpulse_simulator.fleet_agents import FleetAgents
 from vmpulse_simulator.private_broker import PrivateBroker

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from vmpulse_consumers.amqp_requests import Requests
-from vmpulse_consumers.cli.settings_source import load, read_secret
 from vmpulse_consumers.errors import ConsumerError
 from vmpulse_consumers.settings import CLI_PREFIX, CallSettings, broker_of
 from vmpulse_contract import sections
@@ -19,6 +18,7 @@ from vmpulse_contract.identity import HOST_ID_ALLOWED, VmId, host_id, vm_id, vm_
 from vmpulse_contract.sections import BODIED
 from vmpulse_contract.settings import add_flags
 from vmpulse_contract.verbs import SECTION_OF_VERB, RosterReply, SectionReply, Verb
+from vmpulse_edges.settings_source import load, read_secret
 
 if TYPE_CHECKING:
     import argparse

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
-from vmpulse_consumers import logs
-from vmpulse_consumers.cli.settings_source import load, read_secret
 from vmpulse_consumers.http import build_app, listen, serve_on
 from vmpulse_consumers.service import ViewService
 from vmpulse_consumers.settings import VIEW_PREFIX, ViewSettings, broker_of
 from vmpulse_contract.settings import add_flags
+from vmpulse_edges import logs
+from vmpulse_edges.settings_source import load, read_secret
 
 if TYPE_CHECKING:
     import argparse

@@ -1,21 +1,20 @@
-"""A connection to RabbitMQ, its errors in plain words, and the loop that keeps it up."""
+"""A connection to RabbitMQ, and its errors in plain words."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import aio_pika
 import aiormq
 
-from vmpulse_consumers.errors import BrokerError, BrokerRefused, BrokerUnreachable
 from vmpulse_contract import topology
+from vmpulse_edges.errors import BrokerError, BrokerRefused, BrokerUnreachable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
 
     from aio_pika.abc import AbstractConnection
     from aiormq.abc import AbstractChannel
@@ -25,17 +24,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BACKOFF_FIRST_S: Final = 0.5
-BACKOFF_MOST_S: Final = 5.0
-"""There are few views and many agents: a view may hurry back."""
 CONNECT_TIMEOUT_S: Final = 10.0
 PART_S: Final = 1.0
 """How long parting from the broker may take: one that blocks us answers nothing, and we have to go on."""
 AWAY: Final = (aiormq.exceptions.AMQPError, ConnectionError, RuntimeError, TimeoutError)
 """What aiormq raises when the connection is lost; RuntimeError: a call on a transport that is closing."""
-
-
 QUEUE_DELETED: Final = BrokerUnreachable("a queue of ours was deleted")
+"""What ``reporter`` is told when the broker cancels a consumer of ours."""
 
 
 async def connect(url: BrokerUrl, name: str) -> AbstractConnection:
@@ -84,10 +79,10 @@ def explain(error: BaseException | None) -> str:
 
 @contextmanager
 def broker_errors(url: BrokerUrl) -> Iterator[None]:
-    """Turn what ends a call of aiormq into a BrokerError, except what refuses only one message."""
+    """Turn what ends a call of aiormq into a BrokerError, except what refuses only one queue or one message."""
     try:
         yield
-    except (BrokerError, aiormq.exceptions.DeliveryError):
+    except (BrokerError, aiormq.exceptions.ChannelLockedResource, aiormq.exceptions.DeliveryError):
         raise
     except (aiormq.exceptions.ChannelAccessRefused, aiormq.exceptions.ChannelPreconditionFailed) as error:
         raise BrokerRefused(
@@ -126,52 +121,6 @@ async def declare(channel: AbstractChannel, queue: Queue) -> None:
         ) from error
     for exchange, key in queue.bindings:
         await channel.queue_bind(queue.name, exchange, key)
-
-
-async def keep_up(
-    url: BrokerUrl, name: str, session: Callable[[AbstractConnection, asyncio.Future[str]], Awaitable[None]]
-) -> None:
-    """Run *session* on a connection, for ever on a new one after each end.
-
-    Args:
-        url: the broker.
-        name: the connection's name, as the broker's management shows it.
-        session: sets up and then waits for the future, which says why the connection or a watched channel ended.
-
-    Raises:
-        BrokerRefused: only before the first session was up; later refusals are retried.
-    """
-    backoff, ever, clock = BACKOFF_FIRST_S, False, asyncio.get_running_loop().time
-    while True:
-        started = clock()
-        try:
-            ended = await _one_session(url, name, session)
-            ever = True
-            log.warning("the %s connection ended: %s", name, ended)
-        except BrokerError as error:
-            if isinstance(error, BrokerRefused) and not ever:
-                raise
-            log.warning("%s; trying again within %.1f s", error, backoff)
-        if clock() - started > BACKOFF_MOST_S:
-            # Only then: a broker that takes us and soon throws us out must not be stormed either.
-            backoff = BACKOFF_FIRST_S
-        await asyncio.sleep(random.uniform(backoff / 4, backoff))  # noqa: S311 - spreading, not secrecy
-        backoff = min(backoff * 2, BACKOFF_MOST_S)
-
-
-async def _one_session(
-    url: BrokerUrl, name: str, session: Callable[[AbstractConnection, asyncio.Future[str]], Awaitable[None]]
-) -> str:
-    """Run *session* on one connection. Gives why that ended; raises BrokerError if it was never up."""
-    connection = await connect(url, name)
-    closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    connection.close_callbacks.add(reporter(closed))
-    try:
-        with broker_errors(url):
-            await session(connection, closed)
-    finally:
-        await within(PART_S, connection.close())
-    return closed.result() if closed.done() else "closed"
 
 
 def reporter(closed: asyncio.Future[str]) -> Callable[[object, BaseException | None], None]:

@@ -1,4 +1,4 @@
-"""Where settings come from: a TOML file, the environment, flags. The only place of the agent that reads them."""
+"""Where settings come from: a TOML file, the environment, flags. The only place that reads them."""
 
 from __future__ import annotations
 
