@@ -37,6 +37,7 @@ from vmpulse_contract.verbs import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from vmpulse_agent.hypervisor import DeviceSample
     from vmpulse_agent.ledger import Row
     from vmpulse_agent.session import Session
     from vmpulse_contract.errors import VerbError
@@ -65,6 +66,8 @@ class Held:
 
     def __init__(self) -> None:
         self.devices: Mapping[VmId, DeviceStats] = {}
+        self.device_sample: DeviceSample | None = None
+        """What ``devices`` was made of: it says of which life, and when."""
         self.host: HostStats | None = None
 
 
@@ -184,13 +187,21 @@ def _select(session: Session, vms: Sequence[VmId]) -> tuple[list[Row], list[VmId
     return [known[vm] for vm in wanted if vm in known], [vm for vm in wanted if vm not in known]
 
 
+def _device_stats(held: Held, row: Row, now: float) -> DeviceStats | None:
+    """The last statistics of the VM's present life, with their age."""
+    sample, stats = held.device_sample, held.devices.get(row.vm)
+    if sample is None or stats is None or sample.domains[row.vm].token != row.token:
+        return None
+    return structs.replace(stats, stats_age=round(max(0.0, now - sample.started), 3))
+
+
 def _device_reply(session: Session, held: Held, vms: Sequence[VmId], now: float) -> DeviceReply:
     rows, missing = _select(session, vms)
     records: dict[bytes, DeviceStats] = {}
     remaining: list[bytes] = []
     room = BUDGET - (len(rows) + len(missing)) * 18
     for row in rows:
-        stats = held.devices.get(row.vm)
+        stats = _device_stats(held, row, now)
         if stats is None:
             continue
         size = len(wire.write(stats)) + RECORD_BYTES

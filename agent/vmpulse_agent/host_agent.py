@@ -22,9 +22,17 @@ from vmpulse_agent.hypervisor import (
     LifecycleEvent,
     SectionsStale,
 )
-from vmpulse_agent.session import ChangeKey, Outgoing, Policy, Session
+from vmpulse_agent.session import URGENT_GAP_S, ChangeKey, Outgoing, Policy, Session
 from vmpulse_contract import limits, sections, verbs, wire
-from vmpulse_contract.errors import BadRequest, HypervisorFailed, MessageError, NotAllowed, UnknownVerb, VerbError
+from vmpulse_contract.errors import (
+    BadRequest,
+    HypervisorFailed,
+    MessageError,
+    NotAllowed,
+    ReplyFailed,
+    UnknownVerb,
+    VerbError,
+)
 from vmpulse_contract.identity import HostId, VmId, is_engine_user
 from vmpulse_contract.sections import Section
 from vmpulse_contract.stream import HostFacts, Tombstone
@@ -41,6 +49,9 @@ ALL_SECTIONS: Final = frozenset(Section)
 READERS: Final = 4
 """Sections of so many domains are read at a time: enough that one slow guest agent holds nobody up."""
 RETRY_S: Final = 1.0
+REREAD_S: Final = 2.0
+CONFIG_S: Final = 4.0
+"""An asker waits 5 s (topology.REQUEST_EXPIRATION_MS)."""
 DEVICE_GAP_S: Final = 1.0
 """Rates over a shorter span say little, and a burst of starts is sampled once."""
 
@@ -192,16 +203,21 @@ class HostAgent:
             due = max(due + period, self._now())
 
     async def _urgent_look_loop(self) -> None:
-        """Look again as soon as the hypervisor has announced something, rather than at the next tick."""
+        """Look again as soon as the hypervisor has announced something, rather than at the next tick.
+
+        At most 5 times a second, for a guest may reset itself as often as it likes; and only at states, which costs no
+        monitor an answer.
+        """
         while True:
             await self._look_wanted.wait()
             self._look_wanted.clear()
-            await self._look()
+            await self._look(states_only=True)
             self._pump()
+            await asyncio.sleep(URGENT_GAP_S)
 
-    async def _look(self) -> bool:
+    async def _look(self, *, states_only: bool = False) -> bool:
         try:
-            look = await self.hypervisor.look()
+            look = await self.hypervisor.look(states_only=states_only)
         except HypervisorError as error:
             if not self.session.counters.looks_failed % 20:
                 log.warning("could not look at the hypervisor, nothing follows for its VMs: %s", error)
@@ -232,21 +248,24 @@ class HostAgent:
                 self._read_wanted.clear()
                 await self._read_wanted.wait()
             vm = next(iter(self._to_read))
-            await self._read(vm, self._to_read.pop(vm))
-            self._pump()
+            wanted = self._to_read.pop(vm)
+            if await self._read(vm, wanted):
+                self._pump()
+            else:
+                self._want_read_later(vm, wanted)
 
-    async def _read(self, vm: VmId, wanted: frozenset[Section]) -> None:
+    async def _read(self, vm: VmId, wanted: frozenset[Section]) -> bool:
+        """Read sections of one domain into the session. Tells whether that need not be tried again."""
         life = self._life(vm)
         try:
             reading = await self.hypervisor.read(vm, wanted)
         except HypervisorError as error:
             log.debug("sections of a domain could not be read: %s", error)
-            return
-        if self._life(vm) == life:
-            self.session.section_read(reading, self._now())
-        else:
-            # What was read may be of the life that ended meanwhile; the new one has to be read anyway.
-            self._want_read(vm, wanted)
+            return self._life(vm) is None
+        if self._life(vm) != life:
+            return False  # what was read may be of the life that ended meanwhile
+        self.session.section_read(reading, self._now())
+        return True
 
     def _life(self, vm: VmId) -> int | None:
         row = self.session.ledger.rows.get(vm)
@@ -256,13 +275,17 @@ class HostAgent:
         self._to_read[vm] = self._to_read.get(vm, frozenset()) | wanted
         self._read_wanted.set()
 
+    def _want_read_later(self, vm: VmId, wanted: frozenset[Section]) -> None:
+        """Read again in a moment: what an event made stale must not wait for the next refresh."""
+        asyncio.get_running_loop().call_later(REREAD_S, self._want_read, vm, wanted)
+
     async def _device_loop(self) -> None:
         """Sample devices now and then, and soon after a life began: a new VM is not without for a whole period."""
         previous: DeviceSample | None = None
         while True:
             try:
                 sample = await self.hypervisor.device_sample()
-                self.held.devices = device_stats(previous, sample)
+                self.held.devices, self.held.device_sample = device_stats(previous, sample), sample
                 previous = sample
             except HypervisorError as error:
                 log.debug("device statistics could not be read: %s", error)
@@ -284,7 +307,7 @@ class HostAgent:
     def _notified(self, event: HypervisorEvent) -> None:
         match event:
             case LifecycleEvent():
-                self.session.lifecycle(event)
+                self.session.lifecycle(event, self._now())
                 self._look_wanted.set()
                 self._want_read(event.vm, frozenset({Section.INFO, Section.CONFIG, Section.STATUS}))
             case SectionsStale():
@@ -357,7 +380,8 @@ class HostAgent:
         except VerbError as error:
             return answers.failure(self.session, error)
         except MessageError as error:
-            return answers.failure(self.session, BadRequest(str(error)))
+            log.warning("a reply to %.40s could not be made: %s", verb, error)
+            return answers.failure(self.session, ReplyFailed(str(error)))
 
     async def _answer(self, verb_text: str, body: bytes, user: str | None) -> bytes:
         if not is_engine_user(user):
@@ -366,29 +390,51 @@ class HostAgent:
             verb = Verb(verb_text)
         except ValueError:
             raise UnknownVerb(f"{verb_text[:40]!r} is no verb; allowed: {', '.join(Verb)}") from None
-        vms = [VmId(vm) for vm in verbs.read_request(body).vms]
+        vms = _asked(body)
         if verb is Verb.GET_CONFIG and self.session.ready:
             return wire.write(await self._config_reply(vms))
         return wire.write(answers.answer(self.session, self.held, verb, vms, self._now()))
 
     async def _config_reply(self, vms: list[VmId]) -> verbs.SectionReply:
         """Read the XML again and give it only where it still hashes to what was announced."""
-        rows = self.session.ledger.rows
         bodies: dict[VmId, bytes] = {}
-        budget = limits.MESSAGE_BYTES.maximum
-        for vm in vms or list(rows):
-            if vm not in rows or budget <= 0:
-                continue
-            try:
-                reading = await self.hypervisor.read(vm, frozenset({Section.CONFIG}))
-            except HypervisorError as error:
-                raise HypervisorFailed(str(error)) from error
-            row = rows.get(vm)
-            if reading.config is None or row is None:
-                continue
-            self.session.section_read(reading, self._now())
-            if sections.section_hash(Section.CONFIG, reading.config) == row.announced[Section.CONFIG]:
-                bodies[vm] = reading.config
-                budget -= len(reading.config)
+        failed: HypervisorError | None = None
+        room = limits.MESSAGE_BYTES.maximum
+        with contextlib.suppress(TimeoutError):
+            # What the hypervisor does not give before the asker stops waiting is named in ``remaining``.
+            async with asyncio.timeout(CONFIG_S):
+                for vm in vms or list(self.session.ledger.rows):
+                    try:
+                        body = await self._announced_config(vm)
+                    except HypervisorError as error:
+                        failed = error
+                        continue
+                    room -= len(body or b"")
+                    if room <= 0:
+                        break
+                    if body is not None:
+                        bodies[vm] = body
+        if failed is not None and not bodies:
+            raise HypervisorFailed(str(failed)) from failed
         self._pump()
         return answers.section_reply(self.session, Section.CONFIG, vms, self._now(), bodies)
+
+    async def _announced_config(self, vm: VmId) -> bytes | None:
+        """The configuration of one VM as it is now, if that is what was announced. Raises HypervisorError."""
+        if vm not in self.session.ledger.rows:
+            return None
+        reading = await self.hypervisor.read(vm, frozenset({Section.CONFIG}))
+        row = self.session.ledger.rows.get(vm)
+        if reading.config is None or row is None:
+            return None
+        self.session.section_read(reading, self._now())
+        told = sections.section_hash(Section.CONFIG, reading.config) == row.announced[Section.CONFIG]
+        return reading.config if told else None
+
+
+def _asked(body: bytes) -> list[VmId]:
+    """The VMs that a request names. Raises BadRequest if it is none."""
+    try:
+        return [VmId(vm) for vm in verbs.read_request(body).vms]
+    except MessageError as error:
+        raise BadRequest(str(error)) from error

@@ -27,9 +27,10 @@ class Exit(NamedTuple):
 class DomainLook(NamedTuple):
     """One domain in one look.
 
-    ``token`` is the start token, equal for one life of the domain and new at every start; 0 for an inactive domain.
-    ``answered`` is False where the domain's monitor gave nothing: the values it should have given are then kept from
-    before, with their age. ``exit`` is what the hypervisor remembers of an inactive domain's last end.
+    ``token`` is the start token, equal for one life of the domain and new at every start; 0 for an inactive domain, and
+    only for one: an active domain is never Down. ``answered``: True, its monitor gave its values; False, it was
+    asked and gave nothing; None, it was not asked. Without an answer the values are kept from before, with their age.
+    ``exit`` is what the hypervisor remembers of an inactive domain's last end.
     """
 
     vm: VmId
@@ -39,7 +40,7 @@ class DomainLook(NamedTuple):
     cpu_time_ns: int | None = None
     cpu_system_ns: int | None = None
     mem_usage: int | None = None
-    answered: bool = True
+    answered: bool | None = True
     exit: Exit | None = None
 
 
@@ -171,8 +172,11 @@ class Hypervisor(Protocol):
     async def facts(self) -> HypervisorFacts:
         """Give the facts of the host. Raises HypervisorError."""
 
-    async def look(self) -> Look:
-        """Look at all domains, in one cheap call. Raises HypervisorError."""
+    async def look(self, *, states_only: bool = False) -> Look:
+        """Look at all domains, in one cheap call. Raises HypervisorError.
+
+        *states_only* asks for nothing that takes a monitor's answer: what follows at once on an announced change.
+        """
 
     async def read(self, vm: VmId, wanted: frozenset[Section]) -> SectionReading:
         """Read the wanted sections of one domain. Raises HypervisorError if it could read none of them."""

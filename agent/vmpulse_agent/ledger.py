@@ -47,6 +47,7 @@ class Row:
         "mem_usage",
         "monitor_response",
         "sampled_at",
+        "silent_since",
         "status",
         "token",
         "vm",
@@ -58,6 +59,8 @@ class Row:
         self.status = look.status
         self.sampled_at = started
         self.monitor_response = 0
+        self.silent_since: float | None = None
+        """Start of the first look in which the monitor was asked and silent; None since it last answered."""
         self.current = [ABSENT] * len(SECTIONS)
         self.current_bodies = [b""] * len(SECTIONS)
         self.announced = [ABSENT] * len(SECTIONS)
@@ -78,6 +81,7 @@ class Row:
         """Begin a new life, or none (token 0): what was said of the old one is no longer known."""
         self.token = token
         self.monitor_response = 0
+        self.silent_since = None
         self._forget_values()
         for section in BODIED:
             self.current[section] = self.announced[section] = ABSENT
@@ -89,7 +93,12 @@ class Row:
         if look.elapsed_ms is not None:
             self.elapsed_ms, self.elapsed_at = look.elapsed_ms, started
         if not look.answered:
+            if look.answered is False and self.silent_since is None:
+                self.silent_since = started
             return
+        self.silent_since = None
+        if self.cpu_user is not None and started - self.cpu_at < CPU_WINDOW_S:
+            return  # too soon for a new share; the old one must not be passed off as younger (promise V7)
         self.sampled_at = started
         self.mem_usage = look.mem_usage
         self._observe_cpu(look.cpu_time_ns, look.cpu_system_ns, started)
@@ -106,11 +115,13 @@ class Row:
         if span < CPU_WINDOW_S:
             return
         to_units = 1e-6 / span  # ns in *span* seconds -> tenths of a percent of one CPU
-        total = max(0, time_ns - self.cpu_time_ns)
-        if system_ns is None or self.cpu_system_ns is None:
+        total = time_ns - self.cpu_time_ns
+        if system_ns is None or self.cpu_system_ns is None or total < 0 or system_ns < self.cpu_system_ns:
+            # Counters that fell began anew: the growth is unknown, which is not 0.
             self.cpu_user = self.cpu_sys = None
         else:
-            system = min(max(0, system_ns - self.cpu_system_ns), total)
+            # The two are read one after the other, so system may have grown by a step more than the whole.
+            system = min(system_ns - self.cpu_system_ns, total)
             self.cpu_sys = round(system * to_units)
             self.cpu_user = round((total - system) * to_units)
         self.cpu_time_ns, self.cpu_system_ns, self.cpu_at = time_ns, system_ns, started

@@ -48,6 +48,8 @@ ROSTER_PERIOD_S: Final = 300.0
 TOMBSTONE_S: Final = 3600.0
 EMPTY_LOOKS_BELIEVED: Final = 3
 """An empty list from a dying hypervisor has powered off whole hosts elsewhere (OpenNebula #5564): look again."""
+EMPTY_TICKS_BELIEVED: Final = 1.5
+"""The three looks span so many ticks at least."""
 UNEXPLAINED: Final = Exit(ExitCode.UNKNOWN, ExitReason.LIBVIRT_DOMAIN_MISSING)
 
 
@@ -64,6 +66,13 @@ class ChangeKey(NamedTuple):
 
     vm: VmId
     section: Section
+
+
+class _Ending(NamedTuple):
+    """An announced end of a life: how, and when it was announced."""
+
+    exit: Exit | None
+    noted_at: float
 
 
 class Outgoing(NamedTuple):
@@ -126,9 +135,10 @@ class Session:
         self._damped: dict[ChangeKey, float] = {}
         self._owed: set[ChangeKey] = set()
         self._statuses: dict[VmId, Status] = {}
-        self._exits: dict[VmId, Exit | None] = {}
+        self._exits: dict[VmId, _Ending] = {}
         self._look_started = float("-inf")
         self._empty_looks = 0
+        self._empty_since = 0.0
         self._roster_due = False
         self._roster_at = float("-inf")
         self._tick_due = False
@@ -149,23 +159,26 @@ class Session:
         if self._observe(self._bounded(look.domains), look.started):
             self.ledger.relayout()
             self._roster_due = True
-        self._judge_monitors(now)
+        self._judge_monitors(look.started, now)
         self._flush(now)
 
     def look_failed(self, now: float) -> None:
         """A look gave nothing: nothing follows, except that ages grow (promise A2)."""
         self.counters.looks_failed += 1
-        self._judge_monitors(now)
+        self._empty_looks = 0
         self._flush(now)
 
-    def lifecycle(self, event: LifecycleEvent) -> None:
+    def lifecycle(self, event: LifecycleEvent, now: float) -> None:
         """Take note of an announced change: it explains what the next look will show."""
         row = self.ledger.rows.get(event.vm)
         if row is None:
             return  # a life that no look has shown has no end to explain, and its note would stay for ever
-        # A running domain that is undefined runs on; the end of a life is its stop.
-        if event.change is LifecycleChange.STOPPED or (event.change is LifecycleChange.UNDEFINED and not row.token):
-            self._exits[event.vm] = event.exit or self._exits.get(event.vm)
+        if event.change in {LifecycleChange.STARTED, LifecycleChange.RESUMED}:
+            self._exits.pop(event.vm, None)
+        # A stop ends a running life. An undefined domain is gone if it was inactive; a running one runs on.
+        elif event.change is (LifecycleChange.STOPPED if row.token else LifecycleChange.UNDEFINED):
+            known = self._exits.get(event.vm)
+            self._exits[event.vm] = _Ending(event.exit or (known.exit if known else None), now)
 
     def section_read(self, reading: SectionReading, now: float) -> None:
         """Take in sections of one domain as read. One that left meanwhile is ignored."""
@@ -297,14 +310,22 @@ class Session:
         if look.domains or not self.ledger.rows:
             self._empty_looks = 0
             return True
+        if not self._empty_looks:
+            self._empty_since = look.started
         self._empty_looks += 1
-        return self._empty_looks >= EMPTY_LOOKS_BELIEVED or self._exits.keys() >= self.ledger.rows.keys()
+        if self._exits.keys() >= self.ledger.rows.keys():
+            return True
+        # Looks that follow on announcements within milliseconds would see one and the same trouble three times.
+        long_enough = look.started - self._empty_since >= EMPTY_TICKS_BELIEVED * self.facts.tick_ms / 1000
+        return self._empty_looks >= EMPTY_LOOKS_BELIEVED and long_enough
 
     def _bounded(self, domains: Sequence[DomainLook]) -> Sequence[DomainLook]:
-        """Keep to the limit: of a host beyond it the first VMs by id are told, and the rest counted."""
+        """Keep to the limit: beyond it the VMs already told keep their places, and newcomers are counted."""
         most = limits.VMS_PER_HOST.maximum
         self.counters.vms_refused = max(0, len(domains) - most)
-        return sorted(domains, key=lambda look: look.vm)[:most] if self.counters.vms_refused else domains
+        if not self.counters.vms_refused:
+            return domains
+        return sorted(domains, key=lambda look: (look.vm not in self.ledger.rows, look.vm))[:most]
 
     def _observe(self, domains: Iterable[DomainLook], started: float) -> bool:
         """Bring the rows up to the look. Tells whether the layout changes."""
@@ -323,12 +344,19 @@ class Session:
                 changed = True
             elif row.status is not look.status:
                 self._frame_due = True
+            self._drop_stale_ending(row, started)
             row.observe(look, started)
             seen += 1
         if seen != len(rows):
             self._forget_absent({look.vm for look in domains}, started)
             changed = True
         return changed
+
+    def _drop_stale_ending(self, row: Row, started: float) -> None:
+        """A look that began after an end was announced and still shows the VM as it was: the note explains nothing."""
+        ending = self._exits.get(row.vm)
+        if ending is not None and started > ending.noted_at:
+            del self._exits[row.vm]
 
     def _forget_absent(self, present: set[VmId], started: float) -> None:
         for vm in self.ledger.rows.keys() - present:
@@ -343,16 +371,20 @@ class Session:
 
     def _end(self, row: Row, remembered: Exit | None, at: float) -> None:
         """Leave a tombstone for the incarnation that is over, if there was one."""
-        announced = self._exits.pop(row.vm, None)
+        ending = self._exits.pop(row.vm, None)
         if row.token == 0:
             return
-        code, reason = announced or remembered or UNEXPLAINED
+        code, reason = (ending and ending.exit) or remembered or UNEXPLAINED
         self.tombstones.append(Tombstone(row.vm, row.token, code, reason, self.monotonic_ms(at)))
 
-    def _judge_monitors(self, now: float) -> None:
-        """A monitor that has not answered for long is reported so, in ``status`` (VDSM: vm_command_timeout, 60 s)."""
+    def _judge_monitors(self, started: float, now: float) -> None:
+        """A monitor that was asked and silent for long is reported so, in ``status`` (VDSM: vm_command_timeout, 60 s).
+
+        Only looks that asked it count: when the hypervisor is away, nobody knows how its VMs' monitors do.
+        """
         for row in self.ledger.order:
-            response = -1 if row.token and now - row.sampled_at >= self.policy.unresponsive_after_s else 0
+            silent_s = 0.0 if row.silent_since is None else started - row.silent_since
+            response = -1 if silent_s >= self.policy.unresponsive_after_s else 0
             if response != row.monitor_response:
                 row.monitor_response = response
                 self._encode_status(row, now)
@@ -445,7 +477,7 @@ class Session:
             self.monotonic_ms(now),
             *ledger.runtime_columns(now),
         )
-        expiration = topology.FRAME_EXPIRATION_MS
+        expiration = topology.FRAME_EXPIRATION_TICKS * self.facts.tick_ms
         self._say(Kind.FRAME, topology.RUNTIME, topology.frame_key(self.host), wire.write(frame), expiration)
 
     def _next_seq(self) -> int:

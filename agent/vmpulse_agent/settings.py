@@ -49,7 +49,15 @@ class AgentSettings(Struct, frozen=True, kw_only=True):
     broker_password_file: Annotated[
         str, Meta(description="file with the broker's password, instead of one in broker_url; empty: none")
     ] = ""
-    tick_s: Annotated[Seconds, Meta(description="seconds between two looks, and two frames")] = 3.0
+    tick_s: Annotated[
+        float,
+        Meta(
+            ge=0.1,
+            le=3600,
+            description="seconds between two looks, and two frames",
+            extra={"allowed": "0.1 to 3600 seconds"},
+        ),
+    ] = 3.0
     refresh_s: Annotated[Seconds, Meta(description="seconds in which every section is read again, event or not")] = 60.0
     device_s: Annotated[Seconds, Meta(description="seconds between two readings of device statistics")] = 30.0
     damping_s: Annotated[Seconds, Meta(description="a section is announced at most once in so many seconds")] = 3.0

@@ -9,7 +9,7 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, cast
 
-from vmpulse_consumers.errors import ConsumerError
+from vmpulse_consumers.errors import ConsumerError, NotInstalled
 from vmpulse_contract.errors import ContractError, SettingsError
 from vmpulse_edges.errors import EdgeError
 
@@ -24,7 +24,7 @@ DESCRIPTION: Final = "What every VM of the fleet is doing."
 EXIT_CODES: Final = """\
 exit codes:
   0    done
-  1    it did not work: no view answers, or it refuses; one line on stderr says why
+  1    it did not work: no view, broker or host answers, or it refuses; one line on stderr says why
   2    the command line or a setting is wrong
   130  interrupted (Ctrl-C)
 """
@@ -81,9 +81,12 @@ def _load(name: str) -> Command | None:
     try:
         return cast("Command", import_module(module))
     except ModuleNotFoundError as error:
-        if error.name != module:
+        if error.name == module:
+            return None
+        missing = str(error.name).partition(".")[0]
+        if missing.startswith("vmpulse_"):
             raise
-        return None
+        raise NotInstalled(f"the package {missing} is missing here: install vmpulse[consumers]") from error
 
 
 def _fail(error: Exception, code: int) -> int:

@@ -18,10 +18,10 @@ from pamqp.commands import Basic
 
 from vmpulse_consumers.amqp_upkeep import keep_up
 from vmpulse_contract import topology, verbs, wire
-from vmpulse_contract.errors import HostDidNotAnswer, UnknownHost
+from vmpulse_contract.errors import HostDidNotAnswer, MessageError, UnknownHost
 from vmpulse_contract.topology import Kind
-from vmpulse_edges.amqp_connection import QUEUE_DELETED, broker_errors, declare, reporter
-from vmpulse_edges.errors import BrokerError
+from vmpulse_edges.amqp_connection import PART_S, QUEUE_DELETED, broker_errors, connect, declare, reporter, within
+from vmpulse_edges.errors import BrokerError, BrokerRefused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from aiormq.abc import AbstractChannel, DeliveredMessage
 
     from vmpulse_contract.broker_url import BrokerUrl
-    from vmpulse_contract.errors import MessageError
     from vmpulse_contract.identity import HostId, VmId
     from vmpulse_contract.verbs import AnyReply, Verb
 
@@ -53,11 +52,13 @@ class Requests:
     Args:
         url: the broker; its user must be an engine user, for agents answer no other.
         name: names the connection.
+        declares: whether it declares exchanges and vmpulse.dead; whoever only asks needs no right to.
     """
 
-    def __init__(self, url: BrokerUrl, name: str) -> None:
+    def __init__(self, url: BrokerUrl, name: str, *, declares: bool = True) -> None:
         self.url = url
         self.name = name
+        self._declares = declares
         self.up = asyncio.Event()
         self._token = secrets.token_hex(8)
         self._channel: AbstractChannel | None = None
@@ -68,13 +69,27 @@ class Requests:
         """Keep the connection up until cancelled. Raises BrokerRefused, but only at the start."""
         await keep_up(self.url, self.name, self._session)
 
+    async def run_once(self) -> None:
+        """Keep one connection up until it ends, for those who do not wait for a broker. Raises BrokerError."""
+        connection = await connect(self.url, self.name)
+        closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        connection.close_callbacks.add(reporter(closed))
+        try:
+            with broker_errors(self.url):
+                await self._session(connection, closed)
+        finally:
+            await within(PART_S, connection.close())
+
     async def _session(self, connection: AbstractConnection, closed: asyncio.Future[str]) -> None:
         channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
         channel.close_callbacks.add(reporter(closed))
-        for exchange in topology.EXCHANGES:
-            await channel.declare_exchange(exchange, aio_pika.ExchangeType.TOPIC, durable=True)
         underlay = await channel.get_underlay_channel()
-        await declare(underlay, topology.dead_queue())
+        if self._declares:
+            for exchange in topology.EXCHANGES:
+                await channel.declare_exchange(exchange, aio_pika.ExchangeType.TOPIC, durable=True)
+            await declare(underlay, topology.dead_queue())
+        else:
+            await self._check_exchanges(underlay)
         replies = topology.reply_queue(self._token)
         await declare(underlay, replies)
         await underlay.basic_consume(replies.name, self._take, no_ack=True)
@@ -92,6 +107,16 @@ class Requests:
                         HostDidNotAnswer("the connection to the broker ended before the answer came")
                     )
 
+    async def _check_exchanges(self, channel: AbstractChannel) -> None:
+        """Raise BrokerRefused where there is nothing to ask through. A passive declaration needs no right."""
+        for exchange in (topology.RPC, topology.REPLIES):
+            try:
+                await channel.exchange_declare(exchange, passive=True)
+            except aiormq.exceptions.ChannelNotFoundEntity as error:
+                raise BrokerRefused(
+                    f"the broker at {self.url} has no exchange {exchange}: start the view once, it declares them"
+                ) from error
+
     # --- requests -----------------------------------------------------------------------------------------------
 
     async def ask(self, host: HostId, verb: Verb, vms: Sequence[VmId] = ()) -> AnyReply:
@@ -104,7 +129,11 @@ class Requests:
             MessageError: the answer is none.
         """
         message = await self._ask(host, verb, wire.write(verbs.Request(vms=tuple(vms))))
-        return verbs.read_reply(verb, message.body)
+        try:
+            return verbs.read_reply(verb, message.body)
+        except MessageError as error:
+            await self.bury(message, error)
+            raise
 
     async def _ask(self, host: HostId, verb: Verb, body: bytes) -> DeliveredMessage:
         channel = self._channel
@@ -171,12 +200,15 @@ class Requests:
             user_id=self.url.user,
             message_type=Kind.CANARY,
             message_id=instance,
-            expiration=str(topology.FRAME_EXPIRATION_MS),
+            expiration=str(topology.CANARY_EXPIRATION_MS),
         )
         await self._publish(topology.FLEET, topology.canary_key(view, instance), b"", properties)
 
-    async def bury(self, message: DeliveredMessage, error: MessageError) -> None:
-        """Send a message that nobody can use to vmpulse.dead, with where it came from and why it is there."""
+    async def bury(self, message: DeliveredMessage, error: MessageError) -> bool:
+        """Send a message that nobody can use to vmpulse.dead, with where it came from and why it is there.
+
+        Of a large body the beginning is kept. Tells whether the broker took it.
+        """
         came = message.header.properties
         properties = Basic.Properties(
             user_id=self.url.user,
@@ -191,17 +223,20 @@ class Requests:
                 "x-vmpulse-exchange": message.exchange or "",
                 "x-vmpulse-routing-key": message.routing_key or "",
                 "x-vmpulse-user": came.user_id or "",
+                "x-vmpulse-bytes": len(message.body),
             },
         )
-        await self._publish(topology.DEAD, error.reason, message.body, properties)
+        return await self._publish(topology.DEAD, error.reason, message.body[: topology.BURIED_BODY_BYTES], properties)
 
-    async def _publish(self, exchange: str, routing_key: str, body: bytes, properties: Basic.Properties) -> None:
+    async def _publish(self, exchange: str, routing_key: str, body: bytes, properties: Basic.Properties) -> bool:
         channel = self._channel
         if channel is None:
-            return
+            return False
         try:
             async with asyncio.timeout(ANSWER_S):
                 with broker_errors(self.url):
                     await channel.basic_publish(body, exchange=exchange, routing_key=routing_key, properties=properties)
         except (BrokerError, aiormq.exceptions.DeliveryError, TimeoutError) as error:
             log.debug("a message to %s was not published: %s", exchange, error)
+            return False
+        return True

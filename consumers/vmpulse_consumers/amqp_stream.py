@@ -15,7 +15,6 @@ import aio_pika
 from aiormq.abc import DeliveredMessage
 
 from vmpulse_consumers.amqp_upkeep import keep_up
-from vmpulse_consumers.errors import IllegalTransition
 from vmpulse_contract import topology
 from vmpulse_contract.errors import MessageError, MistypedMessage
 from vmpulse_edges.amqp_connection import QUEUE_DELETED, broker_errors, declare, reporter
@@ -72,6 +71,7 @@ class Stream:
         self._channel: AbstractChannel | None = None
         self._unacked = 0
         self._last_tag = 0
+        self._consumed_before = False
 
     async def run(self) -> None:
         """Keep consuming until cancelled. Raises BrokerRefused, but only at the start."""
@@ -90,6 +90,9 @@ class Stream:
         await self._channel.basic_qos(prefetch_count=PREFETCH)
         await self._channel.basic_consume(self._queue.name, self._consume)
         log.info("consuming %s at %s", self._queue.name, self.url)
+        if self._consumed_before:
+            self.view.reconnected(asyncio.get_running_loop().time())
+        self._consumed_before = True
         while not closed.done():
             await asyncio.wait({closed}, timeout=ACK_S)
             if self._unacked and not closed.done():
@@ -109,9 +112,9 @@ class Stream:
                 self.view.receive(exchange, routing_key, message.header.properties.user_id, message.body, now)
         except MessageError as error:
             self._rejected(message, error)
-        except IllegalTransition as error:
+        except Exception as error:  # a fault of ours must cost this one message, not the stream
             log.exception("message with routing key %r was not applied", routing_key)
-            self._rejected(message, MistypedMessage(str(error)))
+            self._rejected(message, MistypedMessage(f"not applied: {type(error).__name__}: {error}"))
         self._last_tag = message.delivery_tag or 0
         self._unacked += 1
         self._applied()

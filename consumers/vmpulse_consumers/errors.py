@@ -1,6 +1,7 @@
 """What can go wrong on the engine side, as one tree. Each message is one line and says how to mend it.
 
     ConsumerError                 exit code 1
+    ├── NotInstalled                the distribution was installed without what this command needs
     ├── PortTaken                   the HTTP address is in use or not ours
     ├── ViewUnreachable             no view answers at the API's address
     └── ViewRefused                 the view answers with an error: unknown VM, bad filter
@@ -15,6 +16,10 @@ from __future__ import annotations
 
 class ConsumerError(Exception):
     """Base of the errors that end a program of the engine side."""
+
+
+class NotInstalled(ConsumerError):
+    """A package of the extra ``consumers`` is not installed."""
 
 
 class PortTaken(ConsumerError):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from vmpulse_consumers.amqp_requests import Requests
 from vmpulse_consumers.amqp_stream import Stream
 from vmpulse_consumers.view import BrokerEvent, HostState, View
-from vmpulse_contract.errors import MessageError, VerbError
+from vmpulse_contract.errors import HostDidNotAnswer, MessageError, VerbError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TICK_S: Final = 1.0
-CANARY_S: Final = 3.0
-BURIALS: Final = 1000
+CANARY_S: Final = 1.0
+"""Silence is counted up to the last canary, so this is how exactly it is known."""
+BURIALS: Final = 100
 """Poison on its way to vmpulse.dead at a time; what a flood brings beyond that is counted and let go."""
 
 
@@ -41,7 +42,6 @@ class ViewService:
         self.view = View(self.clock())
         self.requests = Requests(url, f"vmpulse.view.{name} requests")
         self.stream = Stream(url, name, self.instance, self.view, rejected=self._rejected, applied=self._dispatch)
-        self.unburied = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._burials = 0
 
@@ -85,19 +85,23 @@ class ViewService:
         except (VerbError, MessageError) as error:
             log.info("host %s: %s was not answered: %s", request.host, request.verb, error)
             self.view.request_failed(request, error, self.clock())
+        except Exception:  # a fault of ours must cost this one answer, not all that this host is ever asked
+            log.exception("host %s: the answer to %s was not applied", request.host, request.verb)
+            self.view.request_failed(request, HostDidNotAnswer("its answer was not applied"), self.clock())
         self._dispatch()
 
     def _rejected(self, message: Delivered, error: MessageError) -> None:
         log.warning("rejected a message with routing key %r: %s: %s", message.routing_key, error.reason, error)
         if self._burials >= BURIALS:
-            self.unburied += 1
+            self.view.counts.unburied += 1
             return
         self._burials += 1
         self._spawn(self._bury(message, error))
 
     async def _bury(self, message: Delivered, error: MessageError) -> None:
         try:
-            await self.requests.bury(message, error)
+            if not await self.requests.bury(message, error):
+                self.view.counts.unburied += 1
         finally:
             self._burials -= 1
 

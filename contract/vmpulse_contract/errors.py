@@ -11,7 +11,7 @@ ContractError
 │       ├── MessageTooBig, BodyTooBig, TooManyVms, TooManyIds, TooManyTombstones
 │       └── TooManyApps, TooManyInterfaces, TooManyAddresses, TooManyLabels, TextTooLong
 ├── VerbError               an answer to a request that is not the reply asked for; ``code`` travels
-│   ├── UnknownVerb, BadRequest, NotAllowed, NotReady, HypervisorFailed
+│   ├── UnknownVerb, BadRequest, NotAllowed, NotReady, HypervisorFailed, ReplyFailed
 │   └── UnknownHost, HostDidNotAnswer      (raised by the asking side; no agent sent them)
 ├── BadName                 a host or VM id that is none
 └── SettingsError           a setting that is none; names the setting, the value and what is allowed
@@ -175,6 +175,12 @@ class NotReady(VerbError):
     code = "not_ready"
 
 
+class ReplyFailed(VerbError):
+    """The host has an answer that it cannot put into a reply: the fault is the host's, not the asker's."""
+
+    code = "reply_failed"
+
+
 class HypervisorFailed(VerbError):
     """The agent asked the hypervisor and got no answer in time, or an error."""
 
@@ -215,6 +221,15 @@ class SettingsError(ContractError):
 
 VERB_ERRORS: dict[str, type[VerbError]] = {
     kind.code: kind
-    for kind in (UnknownVerb, BadRequest, NotAllowed, NotReady, HypervisorFailed, UnknownHost, HostDidNotAnswer)
+    for kind in (
+        UnknownVerb,
+        BadRequest,
+        NotAllowed,
+        NotReady,
+        HypervisorFailed,
+        ReplyFailed,
+        UnknownHost,
+        HostDidNotAnswer,
+    )
 }
 """Error code on the wire -> class. A code not in here is a plain VerbError (rolling upgrades)."""

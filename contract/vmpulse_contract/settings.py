@@ -86,8 +86,15 @@ def allowed_values(kind: type[Struct], name: str, otherwise: str) -> str:
         if field.name == name:
             info = msgspec.inspect.type_info(field.type)
             extra = getattr(info, "extra", None) or {}
-            return str(extra.get("allowed", otherwise))
+            return str(extra.get("allowed", _members(info) or otherwise))
     return otherwise
+
+
+def _members(info: msgspec.inspect.Type) -> str:
+    """List the members of an enumeration; empty for any other type."""
+    if isinstance(info, msgspec.inspect.Metadata):
+        return _members(info.type)
+    return ", ".join(str(member.value) for member in info.cls) if isinstance(info, msgspec.inspect.EnumType) else ""
 
 
 def _build(kind: type[S], values: Mapping[str, object]) -> S:

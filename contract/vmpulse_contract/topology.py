@@ -28,11 +28,15 @@ EXCHANGES: Final = (RUNTIME, CHANGES, DEVICES, RPC, REPLIES, FLEET, DEAD)
 
 HEARTBEAT_S: Final = 5
 """AMQP heartbeat of agents: a dead connection frees its exclusive rpc queue after two of them."""
-FRAME_EXPIRATION_MS: Final = 6000
-"""Two ticks: an older frame has been superseded, so the broker may drop it."""
+FRAME_EXPIRATION_TICKS: Final = 2
+"""After so many ticks a frame has been superseded, so the broker may drop it."""
+CANARY_EXPIRATION_MS: Final = 6000
 REQUEST_EXPIRATION_MS: Final = 5000
 """Nobody waits longer for an answer, so no agent should work on an older request."""
 DEAD_QUEUE_LENGTH: Final = 10_000
+DEAD_QUEUE_BYTES: Final = 64 << 20
+BURIED_BODY_BYTES: Final = 64 << 10
+"""So much of a refused body is kept: enough to see what it was, and a flood of large ones fills no disk."""
 
 
 class Kind(StrEnum):
@@ -104,7 +108,11 @@ def dead_queue() -> Queue:
         "vmpulse.dead",
         durable=True,
         exclusive=False,
-        arguments={"x-max-length": DEAD_QUEUE_LENGTH, "x-overflow": "drop-head"},
+        arguments={
+            "x-max-length": DEAD_QUEUE_LENGTH,
+            "x-max-length-bytes": DEAD_QUEUE_BYTES,
+            "x-overflow": "drop-head",
+        },
         bindings=((DEAD, "#"),),
     )
 

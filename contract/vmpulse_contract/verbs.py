@@ -203,6 +203,8 @@ class DeviceStats(Struct, frozen=True, kw_only=True, omit_defaults=True, rename=
     disks_usage: tuple[DiskUsage, ...] | None = None
     network: dict[str, NetworkStats] | None = None
     disks: dict[str, DiskStats] | None = None
+    stats_age: Real | None = None
+    """Seconds since the sample began."""
 
 
 class DeviceReply(Reply, frozen=True):

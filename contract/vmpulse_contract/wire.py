@@ -55,7 +55,14 @@ def _encode(encoder: msgspec.msgpack.Encoder, value: object) -> bytes:
 
 
 def _map(pairs: list[tuple[object, object]]) -> dict[object, object]:
-    """Build a map, refusing repeated keys: two readers could believe different ones of them."""
+    """Build a map, refusing repeated keys: two readers could believe different ones of them.
+
+    Keys are texts or bytes, whose hashes are salted. Numbers and arrays of them hash predictably, and 30,000 colliding
+    keys in half a MiB kept a reader busy for 10 s.
+    """
+    if not all(type(key) is str or type(key) is bytes for key, _ in pairs):
+        msg = "a map's keys are texts or bytes"
+        raise ValueError(msg)
     built = dict(pairs)
     if len(built) != len(pairs):
         msg = "a map repeats a key"
@@ -95,8 +102,8 @@ def unpack(raw: bytes) -> object:
             object_pairs_hook=_map,
             ext_hook=_no_extension,
         )
-    except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
-        # TypeError: a map key that cannot be hashed. ValueError: ours, UnicodeDecodeError, ExtraData and StackError.
+    except (ValueError, RecursionError, msgpack.UnpackException) as error:
+        # ValueError: ours, UnicodeDecodeError, ExtraData and StackError.
         msg = f"not a msgpack message within limits: {type(error).__name__}: {error!s:.120}"
         raise MalformedMessage(msg) from error
 

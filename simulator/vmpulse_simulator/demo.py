@@ -208,7 +208,7 @@ class Demo:
         dynamics.finish()
         self._fleet.freeze()
         await self._agents.finish_restarts()
-        return await judge(await take_truth(self._fleet), self._api, self._clock)
+        return await judge(await take_truth(self._fleet, self._agents.epochs()), self._api, self._clock)
 
     def _tell_verdict(self, verdict: Verdict, happened: Happened, bytes_per_vm_tick: float) -> int:
         report, traffic = verdict.report or FleetReport(), self._agents.publisher.traffic
@@ -225,7 +225,7 @@ class Demo:
             repairs=report.repairs,
             bytes_published=traffic.bytes,
             bytes_per_vm_tick=round(bytes_per_vm_tick, 2),
-            worst_age_s=report.worst_age_s,
+            worst_age_s=verdict.worst_age_s,
         )
         for line in verdict.lines():
             sys.stderr.write(f"{line}\n")

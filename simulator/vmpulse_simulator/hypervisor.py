@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple
 
 from vmpulse_agent.errors import HypervisorError
 from vmpulse_agent.hypervisor import (
     DeviceSample,
+    DomainLook,
     Exit,
     HypervisorEvent,
     HypervisorFacts,
@@ -17,6 +19,8 @@ from vmpulse_agent.hypervisor import (
     SectionReading,
     SectionsStale,
 )
+from vmpulse_agent.session import TOMBSTONE_S
+from vmpulse_contract import limits
 from vmpulse_contract.sections import Section
 from vmpulse_contract.values import VmStatus
 from vmpulse_contract.verbs import HostStats
@@ -32,6 +36,18 @@ CPUS = 128
 MEMORY_MIB = 1 << 20
 UPTIME_S = 250 * 86400.0
 """Longer than any VM has been running."""
+
+
+REMEMBERED_S = TOMBSTONE_S - 120.0
+"""Which ended lives an agent must still tell of: not those that its tombstones are about to forget."""
+
+
+class Ended(NamedTuple):
+    """A life that ended, and when."""
+
+    vm: VmId
+    exit: Exit
+    at: float
 
 
 class SimulatedHypervisor:
@@ -55,21 +71,28 @@ class SimulatedHypervisor:
         self._last_id = max((domain.life.domain_id for domain in self.domains.values() if domain.life), default=0)
         self._notify: Notify | None = None
         self._frozen = False
+        self._shown: dict[VmId, int] = {}
+        """The lives, by token, that the last look showed to the agent that has this open."""
+        self._looked_at = float("-inf")
+        self._exits: dict[tuple[VmId, int], Exit] = {}
+        self._ended: deque[Ended] = deque(maxlen=limits.TOMBSTONES_PER_HOST.maximum)
 
     # --- the agent's port ---------------------------------------------------------------------------------------
 
     async def open(self, notify: Notify) -> None:
         """Begin to announce events to *notify*."""
         self._notify = notify
+        self._shown, self._looked_at = {}, float("-inf")
 
     async def facts(self) -> HypervisorFacts:
         """Give the facts of the host."""
         return HypervisorFacts(host_uuid=self.uuid, hypervisor_version="7.2.0", libvirt_version="9.0.0")
 
-    async def look(self) -> Look:
+    async def look(self, *, states_only: bool = False) -> Look:
         """Look at all domains."""
         now = self.clock()
-        return Look(now, [domain.look(now) for domain in self.domains.values()])
+        looks = [domain.look(now) for domain in self.domains.values()]
+        return Look(now, [state_of(look) for look in looks] if states_only else looks)
 
     async def read(self, vm: VmId, wanted: frozenset[Section]) -> SectionReading:
         """Read the wanted sections of one domain."""
@@ -132,7 +155,10 @@ class SimulatedHypervisor:
 
     def power_off(self, vm: VmId, end: Exit) -> None:
         """End a running domain; it stays defined."""
-        self.domains[vm].stop(end)
+        domain = self.domains[vm]
+        if domain.life:
+            self._exits[vm, domain.life.token] = end
+        domain.stop(end)
         self._announce(LifecycleEvent(vm, LifecycleChange.STOPPED, end))
 
     def undefine(self, vm: VmId) -> SimulatedDomain:
@@ -163,6 +189,28 @@ class SimulatedHypervisor:
             if domain.life:
                 domain.life.load.freeze(now)
 
+    def remembered(self) -> list[Ended]:
+        """The ended lives that an agent must tell of: it saw them, and looked again after their end."""
+        horizon = self.clock() - REMEMBERED_S
+        return [ended for ended in self._ended if ended.at >= horizon]
+
+    def _remember(self, now: float) -> None:
+        """Note which of the lives that an agent has seen are over, now that it looks again."""
+        if now <= self._looked_at:
+            return  # such a look is late, and no agent draws conclusions from it
+        self._looked_at = now
+        lives = {vm: domain.life.token for vm, domain in self.domains.items() if domain.life}
+        for vm, token in self._shown.items():
+            if lives.get(vm) != token:
+                self._ended.append(Ended(vm, self._exits[vm, token], now))
+        self._exits.clear()
+        self._shown = lives
+
     def _announce(self, event: HypervisorEvent) -> None:
         if self._notify is not None:
             self._notify(event)
+
+
+def state_of(look: DomainLook) -> DomainLook:
+    """What is seen of a domain without its monitor."""
+    return look._replace(cpu_time_ns=None, cpu_system_ns=None, mem_usage=None, answered=None)

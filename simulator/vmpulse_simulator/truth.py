@@ -7,6 +7,7 @@ taken while the fleet is frozen: a view that is a tick behind a moving truth is 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
@@ -28,12 +29,16 @@ ELAPSED_TOLERANCE_S: Final = 2.0
 CPU_TOLERANCE: Final = CPU_UNIT * 1.01
 """One step of the wire; the rest is what adding decimal fractions in binary costs."""
 LIVE: Final = "live"
+FRESH: Final = "fresh"
+AGE_S: Final = 7.0
+"""Two ticks and a round trip: what a host may be late without being LATE."""
 
 
 class VmTruth(NamedTuple):
     """What is true of one VM. ``sections`` as JSON with the seed's names; ``hashes`` as 16 hexadecimal digits."""
 
     host: str
+    name: str
     status: str
     sections: dict[str, Any]
     hashes: dict[str, str]
@@ -43,11 +48,26 @@ class VmTruth(NamedTuple):
     started: float | None = None
 
 
+class EndedTruth(NamedTuple):
+    """A life that ended under the eyes of an agent, so that it has a tombstone. ``reason`` as the API names it."""
+
+    vm: str
+    reason: str
+
+
+class HostTruth(NamedTuple):
+    """What is true of one host. ``epoch``: of the agent that runs, as 16 hexadecimal digits; None: none runs."""
+
+    vms: int
+    epoch: str | None
+    ended: tuple[EndedTruth, ...] = ()
+
+
 class Truth(NamedTuple):
-    """What is true of a fleet: VMs by id as text, and how many VMs each host has."""
+    """What is true of a fleet: VMs by id as text, and hosts by id."""
 
     vms: dict[str, VmTruth]
-    hosts: dict[str, int]
+    hosts: dict[str, HostTruth]
 
 
 class Seen(NamedTuple):
@@ -72,14 +92,23 @@ class Mismatch(NamedTuple):
 # --- taking it -----------------------------------------------------------------------------------------------------
 
 
-async def take_truth(fleet: Fleet) -> Truth:
-    """Take the truth of a frozen fleet, letting others run between hosts."""
+async def take_truth(fleet: Fleet, epochs: Mapping[str, int]) -> Truth:
+    """Take the truth of a frozen fleet, letting others run between hosts. *epochs*: of the agents, by host."""
     decoded: dict[tuple[Section, bytes], Any] = {}
     vms: dict[str, VmTruth] = {}
     for hypervisor in fleet.hypervisors:
         vms.update(truth_of_host(hypervisor, decoded))
         await asyncio.sleep(0)
-    return Truth(vms, {hypervisor.host: len(hypervisor.domains) for hypervisor in fleet.hypervisors})
+    return Truth(
+        vms,
+        {str(hypervisor.host): host_truth(hypervisor, epochs.get(hypervisor.host)) for hypervisor in fleet.hypervisors},
+    )
+
+
+def host_truth(hypervisor: SimulatedHypervisor, epoch: int | None) -> HostTruth:
+    """Take the truth of one host."""
+    ended = tuple(EndedTruth(vm_text(end.vm), end.exit.reason.name.lower()) for end in hypervisor.remembered())
+    return HostTruth(len(hypervisor.domains), None if epoch is None else f"{epoch:016x}", ended)
 
 
 def truth_of_host(hypervisor: SimulatedHypervisor, decoded: dict[tuple[Section, bytes], Any]) -> dict[str, VmTruth]:
@@ -98,6 +127,7 @@ def truth_of_vm(
     hashes[Section.CONFIG.label] = f"{sections.section_hash(Section.CONFIG, domain.config()):016x}"
     return VmTruth(
         host=hypervisor.host,
+        name=domain.name,
         status=look.status.label,
         sections={section.label: plain(section, body, decoded) for section, body in bodies.items()},
         hashes=hashes,
@@ -150,19 +180,49 @@ def compare(truth: Truth, rows: Iterable[Seen]) -> list[Mismatch]:
 
 
 def compare_hosts(truth: Truth, rows: Sequence[Mapping[str, Any]]) -> list[Mismatch]:
-    """Compare the hosts: each is there once, live, and with as many VMs as it has."""
-    states = {str(row.get("host")): (str(row.get("state")).lower(), row.get("vms")) for row in rows}
-    expected = {host: (LIVE, count) for host, count in truth.hosts.items()}
-    return [
-        Mismatch(host, "state and VMs", expected.get(host), states.get(host))
-        for host in sorted(expected.keys() | states.keys())
-        if expected.get(host) != states.get(host)
-    ]
+    """Compare the hosts: each is there once, live, in its agent's epoch, and with as many VMs as it has."""
+    found: list[Mismatch] = []
+    seen: set[str] = set()
+    for row in rows:
+        host = str(row.get("host"))
+        expected = truth.hosts.get(host)
+        if expected is None or host in seen:
+            found.append(Mismatch(host, "membership", "absent" if expected is None else "one row", "a row"))
+            continue
+        seen.add(host)
+        found.extend(Mismatch(host, *difference) for difference in host_differences(expected, row))
+    found.extend(Mismatch(host, "membership", "a row", "absent") for host in sorted(truth.hosts.keys() - seen))
+    return found
+
+
+def compare_tombstones(truth: HostTruth, detail: Mapping[str, Any]) -> list[Mismatch]:
+    """Compare a host's tombstones: each life that ended under an agent's eyes has its own, with the true reason.
+
+    A missing one is a mismatch of its VM. Older ones than the hypervisor remembers are no mistake.
+    """
+    stones = detail.get("tombstones") or ()
+    found = Counter(EndedTruth(str(stone.get("id")), str(stone.get("exitReason"))) for stone in stones)
+    missing = Counter(truth.ended) - found
+    return [Mismatch(end.vm, "tombstone", end.reason, told_of(end.vm, stones)) for end in missing.elements()]
+
+
+def told_of(vm: str, stones: Iterable[Mapping[str, Any]]) -> list[object]:
+    """The reasons that a host's tombstones give for one VM."""
+    return [stone.get("exitReason") for stone in stones if stone.get("id") == vm]
+
+
+def host_differences(truth: HostTruth, row: Mapping[str, Any]) -> Iterator[tuple[str, object, object]]:
+    """Tell (what, expected, found) of everything that a host's row has wrong."""
+    yield from unequal("state", LIVE, row.get("state"))
+    yield from unequal("epoch", truth.epoch, row.get("epoch"))
+    yield from unequal("VMs", truth.vms, row.get("vms"))
 
 
 def differences(truth: VmTruth, row: Mapping[str, Any], at: float) -> Iterator[tuple[str, object, object]]:
     """Tell (what, expected, found) of everything that a row has wrong."""
     yield from unequal("host", truth.host, row.get("host"))
+    yield from unequal("name", truth.name, row.get("name"))
+    yield from untrusted(row)
     yield from unequal("status", truth.status, row.get("status"))
     yield from distant("cpuUser", truth.cpu_user, row.get("cpuUser"), CPU_TOLERANCE)
     yield from distant("cpuSys", truth.cpu_sys, row.get("cpuSys"), CPU_TOLERANCE)
@@ -175,6 +235,16 @@ def differences(truth: VmTruth, row: Mapping[str, Any], at: float) -> Iterator[t
         yield from unequal(f"hash of {label}", truth.hashes.get(label), hashes.get(label))
         if section is not Section.CONFIG:
             yield from unequal(f"section {label}", truth.sections.get(label), held.get(label))
+
+
+def untrusted(row: Mapping[str, Any]) -> Iterator[tuple[str, object, object]]:
+    """Tell what keeps a row from being relied on: it is old or of unknown age, or parts of it are being repaired."""
+    yield from unequal("freshness", FRESH, row.get("freshness"))
+    age = row.get("age_s")
+    if not isinstance(age, int | float) or not 0 <= age <= AGE_S:
+        yield "age_s", f"at most {AGE_S:g}", age
+    if row.get("repairing"):
+        yield "repairing", "nothing", row["repairing"]
 
 
 def unequal(what: str, expected: object, found: object) -> Iterator[tuple[str, object, object]]:

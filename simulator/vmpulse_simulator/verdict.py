@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 
 from vmpulse_simulator.errors import ViewUnreachable
-from vmpulse_simulator.truth import Mismatch, Seen, compare, compare_hosts
+from vmpulse_simulator.truth import AGE_S, Mismatch, Seen, compare, compare_hosts, compare_tombstones
 from vmpulse_simulator.view_api import FleetReport
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ CONVERGENCE_S: Final = 20.0
 POLL_S: Final = 1.0
 SHOWN: Final = 20
 """Mismatches that are listed; the rest is counted."""
-WORST_AGE_S: Final = 7.0
-"""Two ticks and a round trip: what a host may be late without being LATE."""
 
 
 class Summary(Struct, frozen=True, kw_only=True):
@@ -45,11 +43,12 @@ class Summary(Struct, frozen=True, kw_only=True):
 
 
 class Verdict(Struct, frozen=True):
-    """The last comparison. ``report`` is None where the view did not answer."""
+    """The last comparison. ``report`` is None where the view did not answer; ``ageless``: VMs of unknown age."""
 
     report: FleetReport | None
     vms: tuple[Mismatch, ...]
     hosts: tuple[Mismatch, ...]
+    ageless: int = 0
 
     @property
     def clean(self) -> bool:
@@ -59,8 +58,12 @@ class Verdict(Struct, frozen=True):
     @property
     def young(self) -> bool:
         """Whether nothing is older than it may be."""
-        age = None if self.report is None else self.report.worst_age_s
-        return age is not None and age <= WORST_AGE_S
+        return self.worst_age_s is not None and self.worst_age_s <= AGE_S
+
+    @property
+    def worst_age_s(self) -> float | None:
+        """The oldest age of all VMs; None where one of them is unknown, for that one may be the oldest."""
+        return None if self.report is None or self.ageless else self.report.worst_age_s
 
     @property
     def mismatched_vms(self) -> int:
@@ -73,9 +76,9 @@ class Verdict(Struct, frozen=True):
         yield from map(str, found[:SHOWN])
         if len(found) > SHOWN:
             yield f"... and {len(found) - SHOWN:,} more"
-        report = self.report
-        if report is not None and not self.young:
-            yield f"the worst age is {report.worst_age_s} s; allowed: at most {WORST_AGE_S:g} s"
+        if self.report is not None and not self.young:
+            age = "unknown" if self.worst_age_s is None else f"{self.worst_age_s} s"
+            yield f"the worst age is {age}; allowed: at most {AGE_S:g} s"
 
 
 async def judge(truth: Truth, api: ViewApi, clock: Callable[[], float], within_s: float = CONVERGENCE_S) -> Verdict:
@@ -97,4 +100,15 @@ async def compare_once(truth: Truth, api: ViewApi) -> Verdict:
     hosts = compare_hosts(truth, await api.hosts())
     rows: list[Seen] = [seen async for page in api.vms() for seen in page]
     vms = await asyncio.to_thread(compare, truth, rows)
-    return Verdict(await api.fleet(), tuple(vms), tuple(hosts))
+    vms += await wrong_tombstones(truth, api)
+    ageless = sum(seen.row.get("age_s") is None for seen in rows)
+    return Verdict(await api.fleet(), tuple(vms), tuple(hosts), ageless)
+
+
+async def wrong_tombstones(truth: Truth, api: ViewApi) -> list[Mismatch]:
+    """Compare the tombstones of the hosts that must have some. Raises ViewUnreachable."""
+    found: list[Mismatch] = []
+    for host, expected in truth.hosts.items():
+        if expected.ended:
+            found += compare_tombstones(expected, await api.host(host))
+    return found

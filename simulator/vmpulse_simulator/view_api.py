@@ -23,6 +23,7 @@ PAGE: Final = 1000
 MOST_PAGES: Final = 2000
 """Bounds a view whose totals never end."""
 OK: Final = 200
+NOT_FOUND: Final = 404
 
 
 class FleetReport(Struct, frozen=True, kw_only=True):
@@ -58,6 +59,10 @@ class HostPage(Struct, frozen=True, kw_only=True):
     hosts: list[dict[str, Any]]
 
 
+NO_HOST: Final[dict[str, Any]] = {}
+"""A host that the view does not know, which is an answer."""
+
+
 class ViewApi:
     """Asks a view on this machine. Every method raises ViewUnreachable."""
 
@@ -80,6 +85,10 @@ class ViewApi:
                 break
         return rows
 
+    async def host(self, host: str) -> dict[str, Any]:
+        """One host with its tombstones; nothing if the view does not know it."""
+        return await asyncio.to_thread(get, self._port, f"/api/v1/hosts/{host}", dict[str, Any], missing=NO_HOST)
+
     async def vms(self) -> AsyncIterator[list[Seen]]:
         """All VMs with their sections, page by page."""
         offset = 0
@@ -95,13 +104,15 @@ class ViewApi:
         return await asyncio.to_thread(get, self._port, path, kind)
 
 
-def get(port: int, path: str, kind: type[T]) -> T:
-    """Ask once, and check the answer's shape. Blocks for at most a few times TIMEOUT_S."""
+def get(port: int, path: str, kind: type[T], *, missing: T | None = None) -> T:
+    """Ask once, and check the answer's shape; *missing* stands for status 404. Blocks for a few times TIMEOUT_S."""
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=TIMEOUT_S)
     try:
         connection.request("GET", path)
         response = connection.getresponse()
         body = response.read()
+        if response.status == NOT_FOUND and missing is not None:
+            return missing
         if response.status != OK:
             raise ViewUnreachable(f"GET {path}: status {response.status}: {body[:200].decode(errors='replace')}")
         return msgspec.json.decode(body, type=kind)

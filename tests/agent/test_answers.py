@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vmpulse_agent import answers
-from vmpulse_agent.hypervisor import DomainLook, Look, SectionReading
+from vmpulse_agent.hypervisor import DeviceCounters, DeviceSample, DomainLook, Look, SectionReading
 from vmpulse_agent.session import Session
 from vmpulse_contract import limits, verbs, wire
 from vmpulse_contract.errors import NotReady, UnknownVerb, VerbError
@@ -113,10 +113,29 @@ def test_device_statistics_keep_to_the_budget() -> None:
     session, held = session_of(40), answers.Held()
     usage = tuple(DiskUsage(path="/" + "d" * 250, total=1 << 50, used=n) for n in range(150))
     held.devices = {vm_number(n): DeviceStats(disks_usage=usage) for n in range(39)}
+    held.device_sample = sample_of(session, range(39))
     reply = ask(session, Verb.GET_ALL_DEVICE_STATS, held=held)
     assert isinstance(reply, DeviceReply)
     assert len(reply.vms) + len(reply.remaining) == 39
     assert reply.remaining
+
+
+def sample_of(session: Session, numbers: range) -> DeviceSample:
+    """A sample, begun at 1.0, of the present lives of some VMs."""
+    rows = session.ledger.rows
+    return DeviceSample(1.0, {vm_number(n): DeviceCounters(rows[vm_number(n)].token) for n in numbers})
+
+
+def test_device_statistics_are_of_the_present_life_and_say_their_age() -> None:
+    """What was sampled of a life that is over is withheld; the rest carries the seconds since its sample."""
+    session, held = session_of(2), answers.Held()
+    ended, runs = vm_number(0), vm_number(1)
+    held.devices = {ended: DeviceStats(), runs: DeviceStats()}
+    held.device_sample = sample_of(session, range(2))
+    session.ledger.rows[ended].reincarnate(0)
+    reply = answers.answer(session, held, Verb.GET_ALL_DEVICE_STATS, [], 3.5)
+    assert isinstance(reply, DeviceReply)
+    assert {vm: record.stats_age for vm, record in reply.vms.items()} == {runs: 2.5}
 
 
 def test_replies_speak_of_what_was_announced() -> None:

@@ -57,10 +57,10 @@ class Stubborn(SimulatedHypervisor):
     failing = False
     edits_in_secret = False
 
-    async def look(self) -> Look:
+    async def look(self, *, states_only: bool = False) -> Look:
         """Look, or fail to."""
         self._fail()
-        return await super().look()
+        return await super().look(states_only=states_only)
 
     async def read(self, vm: VmId, wanted: frozenset[Section]) -> SectionReading:
         """Read, or fail to."""

@@ -209,8 +209,8 @@ def test_memory_is_bounded_without_a_broker() -> None:
         now = 11.0 + step
         vm = VmId(step.to_bytes(16, "little"))
         _look(session, now, _up(A, token=step + 1), _up(vm))
-        session.lifecycle(LifecycleEvent(vm, LifecycleChange.STOPPED, SHUT_DOWN))
-        session.lifecycle(LifecycleEvent(VmId(b"?" * 12 + step.to_bytes(4, "little")), LifecycleChange.STOPPED))
+        session.lifecycle(LifecycleEvent(vm, LifecycleChange.STOPPED, SHUT_DOWN), now)
+        session.lifecycle(LifecycleEvent(VmId(b"?" * 12 + step.to_bytes(4, "little")), LifecycleChange.STOPPED), now)
         for one in session.drain_unread():
             _tell(session, one, step, now)
         session.tick(now)
@@ -262,17 +262,87 @@ def test_refused_changes_are_said_again(*, reread: bool) -> None:
 
 
 def test_empty_looks() -> None:
-    """An empty list is believed at the third good look in a row; failed looks do not count."""
+    """An empty list is believed at the third good look in a row; a failed look between starts the count anew."""
     session, receiver = _started(_up(A))
     _look(session, 12.0)
     session.look_failed(13.0)
     _look(session, 15.0)
-    session.tick(15.0)
+    _look(session, 18.0)
+    session.tick(18.0)
     assert _kinds(receiver.hear(session.drain())) == ["Frame"]
     assert list(receiver.hashes) == [A]
-    _look(session, 18.0)
+    _look(session, 21.0)
     receiver.hear(session.drain())
     assert list(receiver.hashes) == []
+
+
+def test_empty_looks_in_a_hurry() -> None:
+    """Any number of empty looks within a moment see one and the same trouble, and are not believed."""
+    session, receiver = _started(_up(A))
+    for step in range(10):
+        _look(session, 12.0 + step / 50)
+    receiver.hear(session.drain())
+    assert list(receiver.hashes) == [A]
+
+
+@pytest.mark.parametrize("then", [LifecycleChange.STARTED, None])
+def test_an_old_end_explains_nothing(then: LifecycleChange | None) -> None:
+    """An announced end that was followed by a start, or by a look that still shows the VM, explains no empty list."""
+    session, receiver = _started(_up(A))
+    session.lifecycle(LifecycleEvent(A, LifecycleChange.STOPPED, SHUT_DOWN), 11.5)
+    if then is not None:
+        session.lifecycle(LifecycleEvent(A, then), 11.6)
+    else:
+        _look(session, 11.7, _up(A))
+    _look(session, 12.0)
+    receiver.hear(session.drain())
+    assert list(receiver.hashes) == [A]
+
+
+def test_a_stop_of_an_inactive_vm_explains_nothing() -> None:
+    """A late stop event of a VM that is Down already does not make it vanish with an empty list."""
+    session, receiver = _started(_down(A))
+    session.lifecycle(LifecycleEvent(A, LifecycleChange.STOPPED, SHUT_DOWN), 11.9)
+    _look(session, 12.0)
+    receiver.hear(session.drain())
+    assert list(receiver.hashes) == [A]
+
+
+def test_a_change_of_a_vm_that_left_is_not_said_again() -> None:
+    """An unconfirmed change whose VM is gone is forgotten; the reconnect says what is left."""
+    session, receiver = _started(_up(A), _up(B))
+    _tell(session, A, 7, 11.0)
+    receiver.hear(session.drain())
+    assert session.unconfirmed == 1
+    _look(session, 12.0, _up(B))
+    receiver.hear(session.drain())
+    session.disconnected()
+    session.connected(13.0)
+    assert "ChangeEvent" not in _kinds(receiver.hear(session.drain()))
+    assert session.unconfirmed == 0
+
+
+def test_nobody_is_hung_while_the_hypervisor_is_away() -> None:
+    """Looks that fail, or that ask no monitor, are no evidence against any VM's monitor."""
+    session, receiver = _started(_up(A), policy=Policy(unresponsive_after_s=60.0))
+    _tell(session, A, 1, 11.0)
+    for step in range(40):
+        session.look_failed(12.0 + 3 * step)
+    _look(session, 140.0, _up(A)._replace(answered=None))
+    receiver.hear(session.drain())
+    assert session.ledger.rows[A].monitor_response == 0
+
+
+def test_vms_beyond_the_limit() -> None:
+    """A host with too many VMs keeps telling of those it told of; newcomers are counted, and nobody is declared ended."""
+    most = limits.VMS_PER_HOST.maximum
+    known = [_up(VmId((number + 1000).to_bytes(16, "big"))) for number in range(most)]
+    session, receiver = _started(*known)
+    _look(session, 12.0, _up(VmId(b"\0" * 16)), *known)
+    receiver.hear(session.drain())
+    assert session.counters.vms_refused == 1
+    assert len(session.ledger) == most
+    assert not session.tombstones
 
 
 def test_empty_looks_in_a_row() -> None:
@@ -292,7 +362,7 @@ def test_explained_empty_looks(explained: list[VmId]) -> None:
     session, receiver = _started(_up(A), _down(B))
     for vm in explained:
         change = LifecycleChange.STOPPED if vm == A else LifecycleChange.UNDEFINED
-        session.lifecycle(LifecycleEvent(vm, change, SHUT_DOWN))
+        session.lifecycle(LifecycleEvent(vm, change, SHUT_DOWN), 12.0)
     _look(session, 12.0)
     receiver.hear(session.drain())
     assert list(receiver.hashes) == ([] if len(explained) == 2 else [A, B])
@@ -301,7 +371,7 @@ def test_explained_empty_looks(explained: list[VmId]) -> None:
 def test_undefining_a_running_vm_explains_nothing() -> None:
     """A running domain that is undefined runs on: an empty list after that is not believed."""
     session, receiver = _started(_up(A))
-    session.lifecycle(LifecycleEvent(A, LifecycleChange.UNDEFINED))
+    session.lifecycle(LifecycleEvent(A, LifecycleChange.UNDEFINED), 11.9)
     _look(session, 12.0)
     receiver.hear(session.drain())
     assert list(receiver.hashes) == [A]
@@ -331,7 +401,7 @@ def test_a_hung_vm_costs_its_own_freshness_only() -> None:
         assert receiver.column("stats_age") == [round((now - 9.0) * 10), 0]
         assert receiver.column("mem_usage") == [50, 50]
         told = receiver.bodies.get((A, Section.STATUS))
-        assert (told is not None) == (now - 9.0 >= 60.0)
+        assert (told is not None) == (now - 12.0 >= 60.0)
     told = receiver.bodies[A, Section.STATUS]
     assert sections.decode(Section.STATUS, told) == Status(monitor_response=-1)
     assert (B, Section.STATUS) not in receiver.bodies
@@ -354,7 +424,7 @@ def test_tombstones(announced: Exit | None, remembered: Exit | None, expected: E
     """An end leaves a tombstone: with the event's exit, or the remembered one, or as unexplained."""
     session, receiver = _started(_up(A, token=5))
     if event or announced:
-        session.lifecycle(LifecycleEvent(A, LifecycleChange.STOPPED, announced))
+        session.lifecycle(LifecycleEvent(A, LifecycleChange.STOPPED, announced), 11.9)
     _look(session, 12.0, _down(A, remembered))
     receiver.hear(session.drain())
     assert receiver.roster is not None
@@ -366,7 +436,7 @@ def test_tombstones(announced: Exit | None, remembered: Exit | None, expected: E
 def test_an_exit_waits_for_its_look() -> None:
     """A look that began before the stop, and changes the layout for another VM, does not lose the exit."""
     session, receiver = _started(_up(A), _up(B))
-    session.lifecycle(LifecycleEvent(A, LifecycleChange.STOPPED, MIGRATED))
+    session.lifecycle(LifecycleEvent(A, LifecycleChange.STOPPED, MIGRATED), 12.5)
     _look(session, 12.0, _up(A), _up(B), _up(C))
     _look(session, 15.0, _up(B), _up(C))
     receiver.hear(session.drain())
@@ -377,7 +447,7 @@ def test_an_exit_waits_for_its_look() -> None:
 def test_an_exit_is_used_once() -> None:
     """The exit of one life says nothing of the end of the next."""
     session, receiver = _started(_up(A, token=1))
-    session.lifecycle(LifecycleEvent(A, LifecycleChange.STOPPED, MIGRATED))
+    session.lifecycle(LifecycleEvent(A, LifecycleChange.STOPPED, MIGRATED), 11.9)
     for at, look in ((12.0, _up(A, token=2)), (15.0, _down(A))):
         _look(session, at, look)
     receiver.hear(session.drain())
@@ -622,7 +692,7 @@ class SessionMachine(RuleBasedStateMachine):
     @rule(vm=st.sampled_from(IDS), change=st.sampled_from(LifecycleChange), exit_=st.none() | st.just(SHUT_DOWN))
     def event(self, vm: VmId, change: LifecycleChange, exit_: Exit | None) -> None:
         """The hypervisor announces anything."""
-        self.session.lifecycle(LifecycleEvent(vm, change, exit_))
+        self.session.lifecycle(LifecycleEvent(vm, change, exit_), self.now)
 
     @rule()
     def tick(self) -> None:

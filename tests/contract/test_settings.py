@@ -169,7 +169,7 @@ def test_describe() -> None:
         ("url", "", "where"),
         ("tick", "3.0", "seconds"),
         ("count", "4", ""),
-        ("on", "False", ""),
-        ("name", "None", ""),
-        ("labels", "{}", "what the host is"),
+        ("on", "false", ""),
+        ("name", "none", ""),
+        ("labels", "none", "what the host is"),
     ]

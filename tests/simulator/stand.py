@@ -83,24 +83,45 @@ class Stand:
         held = {section: self._reply(section) for section in (Section.INFO, Section.STATUS, Section.GUEST_DETAILS)}
         elapsed = roster.elapsed()
         since = frame.monotonic_ms - roster.monotonic_ms
+        told = [
+            {
+                section.label: plain(section, reply.vms[vm].body, {})
+                for section, reply in held.items()
+                if vm in reply.vms
+            }
+            for vm in roster.vm_ids()
+        ]
         return [
             {
                 "id": vm_text(vm),
                 "host": self.hypervisor.host,
+                "name": told[at]["info"]["vmName"],
+                "freshness": "fresh",
+                "age_s": (values[4][at] or 0) / 10,
                 "status": VmStatus(values[0][at] or 0).label,
                 "cpuUser": tenths(values[1][at]),
                 "cpuSys": tenths(values[2][at]),
                 "memUsage": values[3][at],
                 "elapsedTime": None if (ms := elapsed[at]) is None else (ms + since) / 1000,
                 "hashes": {section.label: f"{value:016x}" for section, value in hashes[vm].items() if value},
-                "sections": {
-                    section.label: plain(section, reply.vms[vm].body, {})
-                    for section, reply in held.items()
-                    if vm in reply.vms
-                },
+                "sections": told[at],
             }
             for at, vm in enumerate(roster.vm_ids())
         ]
+
+    def host_row(self) -> dict[str, Any]:
+        """The host as a view's API would tell it, tombstones included."""
+        roster = self._last()[0]
+        return {
+            "host": self.hypervisor.host,
+            "state": "live",
+            "epoch": f"{self.session.epoch:016x}",
+            "vms": roster.count,
+            "tombstones": [
+                {"id": vm_text(VmId(stone.vm)), "exitReason": stone.exit_reason.name.lower()}
+                for stone in roster.tombstones
+            ],
+        }
 
     def _reply(self, section: Section) -> SectionReply:
         verb = verbs.VERB_OF_SECTION[section]
@@ -120,7 +141,7 @@ class Stand:
         if isinstance(event, SectionsStale):
             self._stale[event.vm] = self._stale.get(event.vm, frozenset()) | event.sections
         elif isinstance(event, LifecycleEvent):
-            self.session.lifecycle(event)
+            self.session.lifecycle(event, self.clock.now)
             self._stale[event.vm] = frozenset(Section)
 
     async def _look(self) -> None:

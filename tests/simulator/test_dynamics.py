@@ -68,9 +68,9 @@ async def test_rate_of_nothing_is_nothing() -> None:
 async def test_each_change_makes_its_sections_stale_and_other() -> None:
     """Whatever is announced as stale has changed, and every kind of change occurs."""
     watch = Watch(rates=Rates(changes=1.0, power_cycles=0, agent_restarts=0))
-    before = await take_truth(watch.fleet)
+    before = await take_truth(watch.fleet, {})
     await watch.pass_time(30)
-    after = await take_truth(watch.fleet)
+    after = await take_truth(watch.fleet, {})
     changed = {vm for vm in before.vms if before.vms[vm].hashes != after.vms[vm].hashes}
     assert len(changed) == len({event.vm for event in watch.events if isinstance(event, SectionsStale)})
     kinds = {event.sections for event in watch.events if isinstance(event, SectionsStale)}
@@ -130,9 +130,9 @@ async def test_frozen_fleet_stands_still() -> None:
     watch.fleet.freeze()
     await watch.pass_time(30)
     watch.dynamics.finish()
-    before = await take_truth(watch.fleet)
+    before = await take_truth(watch.fleet, {})
     watch.clock.now += 300
-    assert await take_truth(watch.fleet) == before
+    assert await take_truth(watch.fleet, {}) == before
 
 
 @pytest.mark.parametrize("count", [1, 7, 250])

@@ -13,7 +13,15 @@ from vmpulse_agent.hypervisor import Exit
 from vmpulse_contract.values import ExitCode, ExitReason
 from vmpulse_simulator.dynamics import Dynamics, Rates
 from vmpulse_simulator.fleet import Fleet
-from vmpulse_simulator.truth import Mismatch, Seen, Truth, compare, compare_hosts, take_truth
+from vmpulse_simulator.truth import (
+    Mismatch,
+    Seen,
+    Truth,
+    compare,
+    compare_hosts,
+    compare_tombstones,
+    take_truth,
+)
 
 Row = dict[str, Any]
 
@@ -24,7 +32,13 @@ def never(_index: int, _crash: bool, _away_s: float) -> bool:  # noqa: FBT001 - 
 
 
 async def settled(fleet: Fleet, clock: Clock) -> tuple[Truth, list[Seen]]:
-    """The truth of a busy fleet after it was frozen, and what its sessions say."""
+    """The truth of a busy fleet after it was frozen, and what its sessions say of VMs."""
+    truth, stands = await settled_stands(fleet, clock)
+    return truth, [Seen(clock.now, row) for stand in stands for row in await stand.rows()]
+
+
+async def settled_stands(fleet: Fleet, clock: Clock) -> tuple[Truth, list[Stand]]:
+    """The truth of a busy fleet after it was frozen, and its hosts."""
     stands = [Stand(hypervisor, clock) for hypervisor in fleet.hypervisors]
     for stand in stands:
         await stand.begin()
@@ -36,7 +50,7 @@ async def settled(fleet: Fleet, clock: Clock) -> tuple[Truth, list[Seen]]:
     fleet.freeze()
     for _ in range(3):
         await pass_tick(stands, clock)
-    return await take_truth(fleet), [Seen(clock.now, row) for stand in stands for row in await stand.rows()]
+    return await take_truth(fleet, {stand.hypervisor.host: stand.session.epoch for stand in stands}), stands
 
 
 async def test_truth_is_what_sessions_publish() -> None:
@@ -55,7 +69,7 @@ async def test_truth_of_a_stopped_vm_has_no_values() -> None:
     hypervisor = fleet.hypervisors[0]
     vm = next(vm for vm in hypervisor.domains if hypervisor.running(vm))
     hypervisor.power_off(vm, Exit(ExitCode.NORMAL, ExitReason.USER_SHUTDOWN))
-    truth = next(each for each in (await take_truth(fleet)).vms.values() if each.status == "Down")
+    truth = next(each for each in (await take_truth(fleet, {})).vms.values() if each.status == "Down")
     assert (truth.cpu_user, truth.cpu_sys, truth.mem_usage, truth.started) == (None, None, None, None)
     assert set(truth.sections) == {"info"}
 
@@ -110,7 +124,15 @@ PLANTED = [
     (add_row, "membership"),
     (repeat_row, "membership"),
     (set_field("host", "host-00009"), "host"),
+    (set_field("name", "another"), "name"),
+    (set_field("name", None), "name"),
     (set_field("status", "Unknown"), "status"),
+    (set_field("freshness", "stale"), "freshness"),
+    (set_field("freshness", None), "freshness"),
+    (set_field("age_s", 7.1), "age_s"),
+    (set_field("age_s", None), "age_s"),
+    (set_field("age_s", float("nan")), "age_s"),
+    (set_field("repairing", ["status"]), "repairing"),
     (set_field("cpuUser", None), "cpuUser"),
     (nudge("cpuUser", 0.3), "cpuUser"),
     (nudge("cpuSys", -0.3), "cpuSys"),
@@ -149,20 +171,72 @@ async def test_small_differences_are_none() -> None:
     assert compare(truth, [Seen(clock.now, nudged), *rows[1:]]) == []
 
 
+HOST_ROW = {"host": "host-00000", "state": "live", "epoch": "00000000000000ff", "vms": 4}
+
+
 @pytest.mark.parametrize(
-    "rows",
+    "rows, what",
     [
-        [],
-        [{"host": "host-00000", "state": "late", "vms": 4}],
-        [{"host": "host-00000", "state": "live", "vms": 3}],
-        [{"host": "host-00000", "state": "live", "vms": 4}, {"host": "host-00001", "state": "live", "vms": 0}],
+        ([], "membership"),
+        ([HOST_ROW, HOST_ROW], "membership"),
+        ([HOST_ROW, HOST_ROW | {"host": "host-00001"}], "membership"),
+        ([HOST_ROW | {"state": "late"}], "state"),
+        ([HOST_ROW | {"vms": 3}], "VMs"),
+        ([HOST_ROW | {"epoch": "00000000000000fe"}], "epoch"),
+        ([HOST_ROW | {"epoch": None}], "epoch"),
     ],
 )
-async def test_wrong_hosts_are_found(rows: list[Row]) -> None:
-    """A host that is missing, not live, short of a VM or one too many is told."""
-    truth = await take_truth(small_fleet(Clock(), 1, 4))
-    assert compare_hosts(truth, [{"host": "host-00000", "state": "live", "vms": 4}]) == []
-    assert len(compare_hosts(truth, rows)) == 1
+async def test_wrong_hosts_are_found(rows: list[Row], what: str) -> None:
+    """A host that is missing, there twice, not live, of another epoch, short of a VM or one too many is told."""
+    truth = await take_truth(small_fleet(Clock(), 1, 4), {"host-00000": 255})
+    assert compare_hosts(truth, [HOST_ROW]) == []
+    assert [mismatch.what for mismatch in compare_hosts(truth, rows)] == [what]
+
+
+async def test_host_without_an_agent_is_never_right() -> None:
+    """No epoch runs on a host whose agent is away, so whatever epoch a view believes there is wrong."""
+    truth = await take_truth(small_fleet(Clock(), 1, 4), {})
+    assert [mismatch.what for mismatch in compare_hosts(truth, [HOST_ROW])] == ["epoch"]
+
+
+async def test_every_life_that_ended_has_its_tombstone() -> None:
+    """After power cycles, rosters tell of just the lives that hypervisors saw end under their agent's eyes."""
+    clock = Clock()
+    truth, stands = await settled_stands(small_fleet(clock), clock)
+    assert sum(len(host.ended) for host in truth.hosts.values()) > 3
+    assert compare_hosts(truth, [stand.host_row() for stand in stands]) == []
+    for stand in stands:
+        host, row = truth.hosts[stand.hypervisor.host], stand.host_row()
+        assert compare_tombstones(host, row) == []
+        assert len(row["tombstones"]) == len(host.ended)
+
+
+async def test_missing_or_wrong_tombstone_is_its_vms_mismatch() -> None:
+    """A tombstone that is not there, or gives another reason, is told of the VM whose life ended."""
+    clock = Clock()
+    truth, stands = await settled_stands(small_fleet(clock), clock)
+    row, host = stands[0].host_row(), truth.hosts[stands[0].hypervisor.host]
+    first, *others = row["tombstones"]
+    for stones in (others, [first | {"exitReason": "unknown"}, *others], [first | {"id": "another"}, *others]):
+        (mismatch,) = compare_tombstones(host, row | {"tombstones": stones})
+        assert (mismatch.subject, mismatch.what) == (first["id"], "tombstone")
+    assert len(compare_tombstones(host, {})) == len(host.ended)
+
+
+async def test_life_that_no_agent_saw_end_needs_no_tombstone() -> None:
+    """What ends while no agent looks, nobody can tell of; so nobody has to."""
+    clock = Clock()
+    fleet = small_fleet(clock, 1, 4)
+    hypervisor = fleet.hypervisors[0]
+    vm = next(vm for vm in hypervisor.domains if hypervisor.running(vm))
+    await hypervisor.open(lambda _: None)
+    await hypervisor.look()
+    await hypervisor.close()
+    hypervisor.power_off(vm, Exit(ExitCode.NORMAL, ExitReason.USER_SHUTDOWN))
+    clock.now += 1
+    await hypervisor.open(lambda _: None)
+    await hypervisor.look()
+    assert (await take_truth(fleet, {})).hosts["host-00000"].ended == ()
 
 
 def test_mismatch_reads_as_a_sentence() -> None:

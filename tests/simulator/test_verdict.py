@@ -13,6 +13,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from tests.simulator.stand import Clock, small_fleet
+from vmpulse_agent.hypervisor import Exit
+from vmpulse_contract.values import ExitCode, ExitReason
 from vmpulse_simulator import verdict, view_api
 from vmpulse_simulator.errors import ViewUnreachable
 from vmpulse_simulator.truth import Mismatch, Truth, take_truth
@@ -30,27 +32,42 @@ class FakeView(ThreadingHTTPServer):
     def __init__(self, truth: Truth, clock: Clock) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.rows = [row_of(vm, truth, clock) for vm in truth.vms]
-        self.hosts = [{"host": host, "state": "live", "vms": count} for host, count in truth.hosts.items()]
+        self.hosts = [
+            {
+                "host": host,
+                "state": "live",
+                "epoch": true.epoch,
+                "vms": true.vms,
+                "tombstones": [{"id": end.vm, "exitReason": end.reason} for end in true.ended],
+            }
+            for host, true in truth.hosts.items()
+        ]
         self.age: float | None = 2.5
         self.wrong = 0
         self.status = 200
         self.paths: list[str] = []
 
-    def answer(self, path: str) -> dict[str, Any]:
-        """Answer one request."""
+    def answer(self, path: str) -> dict[str, Any] | None:
+        """Answer one request; None: there is no such thing."""
         self.paths.append(path)
         parts = urlsplit(path)
         query = {name: int(values[0]) for name, values in parse_qs(parts.query).items() if values[0].isdigit()}
         page = slice(query.get("offset", 0), query.get("offset", 0) + query.get("limit", 0))
-        match parts.path.rpartition("/")[2]:
+        last = parts.path.rpartition("/")[2]
+        for host in self.hosts:
+            if host["host"] == last:
+                return host
+        match last:
             case "vms":
                 self.wrong -= query["offset"] == 0
                 rows = [row | {"status": "Unknown"} for row in self.rows] if self.wrong >= 0 else self.rows
                 return {"total": len(rows), "vms": rows[page]}
             case "hosts":
                 return {"total": len(self.hosts), "hosts": self.hosts[page]}
-            case _:
+            case "fleet":
                 return {"ready": True, "hosts": {"live": HOSTS}, "worst_age_s": self.age, "news": 1}
+            case _:
+                return None
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -59,9 +76,10 @@ class Handler(BaseHTTPRequestHandler):
     server: FakeView
 
     def do_GET(self) -> None:
-        """Answer as the server says."""
-        body = json.dumps(self.server.answer(self.path)).encode()
-        self.send_response(self.server.status)
+        """Answer as the server says; what it has no answer for is 404."""
+        answer = self.server.answer(self.path)
+        body = json.dumps(answer).encode()
+        self.send_response(self.server.status if answer is not None else 404)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -76,6 +94,9 @@ def row_of(vm: str, truth: Truth, clock: Clock) -> dict[str, Any]:
     return {
         "id": vm,
         "host": true.host,
+        "name": true.name,
+        "freshness": "fresh",
+        "age_s": 2.5,
         "status": true.status,
         "cpuUser": true.cpu_user,
         "cpuSys": true.cpu_sys,
@@ -84,6 +105,20 @@ def row_of(vm: str, truth: Truth, clock: Clock) -> dict[str, Any]:
         "hashes": true.hashes,
         "sections": true.sections,
     }
+
+
+async def true_of(clock: Clock) -> Truth:
+    """The truth of a small fleet: its agents run, and one of them saw a life end."""
+    fleet = small_fleet(clock, HOSTS, VMS)
+    hypervisor = fleet.hypervisors[0]
+    await hypervisor.open(lambda _: None)
+    await hypervisor.look()
+    vm = next(vm for vm in hypervisor.domains if hypervisor.running(vm))
+    hypervisor.power_off(vm, Exit(ExitCode.NORMAL, ExitReason.USER_SHUTDOWN))
+    hypervisor.power_on(vm)
+    clock.now += 1
+    await hypervisor.look()
+    return await take_truth(fleet, {each.host: 255 for each in fleet.hypervisors})
 
 
 @contextmanager
@@ -114,7 +149,7 @@ async def judged(view: FakeView, truth: Truth, clock: Clock, within_s: float = 2
 async def test_view_that_is_right_is_clean_after_every_page() -> None:
     """All pages are asked for, and a view that says the truth is clean."""
     clock = Clock()
-    truth = await take_truth(small_fleet(clock, HOSTS, VMS))
+    truth = await true_of(clock)
     with serving(truth, clock) as view:
         found = await judged(view, truth, clock)
         assert found.clean
@@ -125,7 +160,7 @@ async def test_view_that_is_right_is_clean_after_every_page() -> None:
 async def test_view_is_asked_until_it_has_followed() -> None:
     """A view that is wrong at first is asked again."""
     clock = Clock()
-    truth = await take_truth(small_fleet(clock, HOSTS, VMS))
+    truth = await true_of(clock)
     with serving(truth, clock) as view:
         view.wrong = 3
         assert (await judged(view, truth, clock)).clean
@@ -134,7 +169,7 @@ async def test_view_is_asked_until_it_has_followed() -> None:
 async def test_view_that_stays_wrong_is_told_so() -> None:
     """When the time is over, what is wrong is listed and counted by VM."""
     clock = Clock()
-    truth = await take_truth(small_fleet(clock, HOSTS, VMS))
+    truth = await true_of(clock)
     with serving(truth, clock) as view:
         view.wrong = 1 << 30
         found = await judged(view, truth, clock, within_s=0.0)
@@ -147,7 +182,7 @@ async def test_view_that_stays_wrong_is_told_so() -> None:
 async def test_old_or_unknown_age_is_not_clean(age: float | None) -> None:
     """Being right is not enough: nothing may be old."""
     clock = Clock()
-    truth = await take_truth(small_fleet(clock, HOSTS, VMS))
+    truth = await true_of(clock)
     with serving(truth, clock) as view:
         view.age = age
         found = await judged(view, truth, clock, within_s=0.0)
@@ -155,10 +190,47 @@ async def test_old_or_unknown_age_is_not_clean(age: float | None) -> None:
         assert "worst age" in next(found.lines())
 
 
+async def test_one_vm_of_unknown_age_makes_the_worst_age_unknown() -> None:
+    """A view may know the worst of the ages it knows; where one is unknown, that is not the worst age."""
+    clock = Clock()
+    truth = await true_of(clock)
+    with serving(truth, clock) as view:
+        del view.rows[-1]["age_s"]
+        found = await judged(view, truth, clock, within_s=0.0)
+    assert (found.clean, found.worst_age_s, found.mismatched_vms) == (False, None, 1)
+    assert any("the worst age is unknown" in line for line in found.lines())
+
+
+@pytest.mark.parametrize(
+    "fault", [{"state": "late"}, {"epoch": "00000000000000fe"}, {"vms": VMS + 1}, {"host": "host-00009"}]
+)
+async def test_wrong_host_alone_is_not_clean(fault: dict[str, Any]) -> None:
+    """However right its VMs are, a host that is wrong makes the demo fail."""
+    clock = Clock()
+    truth = await true_of(clock)
+    with serving(truth, clock) as view:
+        view.hosts[1] |= fault
+        found = await judged(view, truth, clock, within_s=0.0)
+    assert (found.clean, found.vms) == (False, ())
+    assert {mismatch.subject for mismatch in found.hosts} <= {"host-00001", "host-00009"}
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_lost_tombstone_is_not_clean(known: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    """A life that ended without a tombstone is a mismatch of its VM, even where the view has lost the whole host."""
+    clock = Clock()
+    truth = await true_of(clock)
+    with serving(truth, clock) as view:
+        view.hosts[0] |= {"tombstones": []} if known else {"host": "host-00009"}
+        found = await judged(view, truth, clock, within_s=0.0)
+    assert [mismatch.what for mismatch in found.vms] == ["tombstone"]
+    assert (found.clean, found.mismatched_vms) == (False, 1)
+
+
 async def test_view_that_does_not_answer_has_everything_wrong() -> None:
     """No answer, or an error, is not the same as nothing to say against it."""
     clock = Clock()
-    truth = await take_truth(small_fleet(clock, HOSTS, VMS))
+    truth = await true_of(clock)
     with serving(truth, clock) as view:
         view.status = 500
         found = await judged(view, truth, clock, within_s=0.0)

@@ -1,12 +1,14 @@
 """The libvirt edge: the hypervisor port on a real host. The only package that imports libvirt.
 
 Connections. libvirtd serves at most 5 requests of one connection at a time (``max_client_requests``) and reads nothing
-more of a connection that has reached that, keepalive included. So there are three connections, each with lanes of at
+more of a connection that has reached that, keepalive included. So there are five connections, each with lanes of at
 most 4 threads together:
 
 | connection | access     | lanes (threads)              | calls                                               |
 |------------|------------|------------------------------|-----------------------------------------------------|
-| watch      | read-only  | look (3), state (1)          | getAllDomainStats, events, close callback           |
+| watch      | read-only  | look (2), state (2)          | getAllDomainStats, domainListGetStats, controlInfo; |
+|            |            |                              | events                                              |
+| probes, 2  | read-only  | probe (3 each)               | domainListGetStats of one domain                    |
 | detail     | read-only  | device (2), read (1), job (1)| getAllDomainStats; XMLDesc, state, getCapabilities, |
 |            |            |                              | getVersion, getLibVersion; jobStats, diskErrors     |
 | guest      | read-write | guest (4)                    | guestInfo, interfaceAddresses(AGENT)                |
@@ -18,9 +20,8 @@ with VIR_DOMAIN_XML_SECURE, and the agent's response timeout, which would be kep
 
 Hanging domains. A bulk call with NOWAIT passes over domains whose monitor is busy, yet the call that meets a hung
 monitor *first* blocks until it recovers (libvirt 9.0, QEMU stopped by SIGSTOP: the first call hung, the next returned
-in 2 ms with only the static values of that domain). So the look lane is 3 wide: a look that is stuck costs one tick,
-and stays behind as the one that holds that monitor; later looks see all others. With three stuck, looks ask for STATE
-alone, which needs no monitor.
+in 2 ms with only the static values of that domain). What follows from that is written in surveys. Each call that is
+stuck holds one of libvirtd's workers (``max_workers``, 20) too; bulk calls and probes together may hold 10.
 """
 
 from vmpulse_agent.libvirt_edge.hypervisor import LibvirtHypervisor

@@ -1,11 +1,15 @@
-"""The bulk calls: one for all domains, and what is made of it in the same thread.
+"""The bulk calls: one for many domains, and what is made of it in the same thread.
 
 Everything here blocks: for lanes only.
 """
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+import contextlib
+import threading
+from collections import Counter
+from collections.abc import Collection, Iterator
+from typing import Final, NamedTuple, TypeAlias
 
 import libvirt
 
@@ -17,9 +21,12 @@ from vmpulse_agent.libvirt_edge.stats import Record
 from vmpulse_agent.libvirt_edge.tokens import Life, Lives
 from vmpulse_contract.identity import VmId
 
+_STATE: Final = libvirt.VIR_DOMAIN_STATS_STATE
 _ALL: Final = libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE | libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_INACTIVE
 _ACTIVE: Final = libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE
 _NOTHING: Final = DeviceFacts({}, {}, balloon=False, balloon_min=0)
+
+Answer: TypeAlias = list[tuple[libvirt.virDomain, dict[str, object]]]
 
 
 class Seen(NamedTuple):
@@ -29,10 +36,67 @@ class Seen(NamedTuple):
     life: Life | None
 
 
-def look(handles: Handles, groups: int, lives: Lives) -> list[Seen]:
-    """Look at all domains, active and inactive. Raises libvirtError."""
-    answer = handles.watch.getAllDomainStats(groups, _ALL | handles.nowait)
-    return [_seen(_record(domain, given), lives) for domain, given in answer]
+class Found(NamedTuple):
+    """All domains with at least their state; ``asked`` are those whose monitors were asked as well.
+
+    ``blocked``: domains whose processes do not look as if they would answer, where that was looked up.
+    """
+
+    seen: dict[VmId, Seen]
+    asked: frozenset[VmId]
+    blocked: frozenset[VmId] = frozenset()
+
+
+def look(handles: Handles, lives: Lives, only: Collection[VmId] | None) -> Found:
+    """Look at all domains, active and inactive, asking the monitors of *only* these; None: of all.
+
+    Raises libvirtError.
+    """
+    if only is None:
+        seen = _all_seen(handles.watch.getAllDomainStats(handles.look_groups, _ALL | handles.nowait), lives)
+        return Found(seen, frozenset(seen))
+    listed = handles.watch.getAllDomainStats(_STATE, _ALL | handles.nowait)
+    asked = _all_seen(_ask_some(handles.watch, listed, handles.look_groups, handles.nowait, only), lives)
+    return Found(_all_seen(listed, lives) | asked, frozenset(asked))
+
+
+def states(handles: Handles, lives: Lives) -> Found:
+    """List all domains with their state, which takes no monitor. Raises libvirtError."""
+    return Found(_all_seen(handles.watch.getAllDomainStats(_STATE, _ALL | handles.nowait), lives), frozenset())
+
+
+def states_and_blocked(handles: Handles, lives: Lives) -> Found:
+    """List as ``states`` does, with a word of the kernel on the processes. Raises libvirtError."""
+    found = states(handles, lives)
+    blocked = frozenset(vm for vm, (_, life) in found.seen.items() if life is not None and lives.blocked(life))
+    return found._replace(blocked=blocked)
+
+
+def longest_wait_ms(handles: Handles) -> int:
+    """For how long the slowest monitor now has been busy with one command. It takes no monitor. Raises libvirtError."""
+    return max(map(_waits_ms, (domain for domain, _ in handles.watch.getAllDomainStats(_STATE, _ACTIVE))), default=0)
+
+
+def _waits_ms(domain: libvirt.virDomain) -> int:
+    try:
+        state, _, since_ms = domain.controlInfo()
+    except libvirt.libvirtError:
+        # It has just ended, or this driver has no monitors.
+        return 0
+    # Of a domain with a migration or the like only the age of that job is known, which says nothing.
+    return int(since_ms) if state == libvirt.VIR_DOMAIN_CONTROL_OCCUPIED else 0
+
+
+def _ask_some(
+    connection: libvirt.virConnect, listed: Answer, groups: int, nowait: int, only: Collection[VmId]
+) -> Answer:
+    wanted = [domain for domain, _ in listed if domain.ID() >= 0 and VmId(domain.UUID()) in only]
+    return connection.domainListGetStats(wanted, groups, nowait) if wanted else []
+
+
+def _all_seen(answer: Answer, lives: Lives) -> dict[VmId, Seen]:
+    records = (_record(domain, given) for domain, given in answer)
+    return {record.vm: _seen(record, lives) for record in records}
 
 
 def _record(domain: libvirt.virDomain, given: dict[str, object]) -> Record:
@@ -46,8 +110,36 @@ def _seen(record: Record, lives: Lives) -> Seen:
     return Seen(record, lives.life(record.vm, record.domain_id, record.name, starting=record.starting))
 
 
+class Prober:
+    """Asks domains one by one, spread over the connections that are there for it."""
+
+    def __init__(self, lives: Lives) -> None:
+        self._lives = lives
+        self._lock = threading.Lock()
+        self._calls: Counter[int] = Counter()
+
+    def ask(self, handles: Handles, vm: VmId) -> Seen | None:
+        """Ask one domain. It blocks for as long as the monitor hangs. Raises libvirtError."""
+        with self._least_used(handles.probes) as connection:
+            domain = connection.lookupByUUID(vm)
+            answer = connection.domainListGetStats([domain], handles.look_groups, handles.nowait)
+        return _all_seen(answer, self._lives).get(vm)
+
+    @contextlib.contextmanager
+    def _least_used(self, connections: tuple[libvirt.virConnect, ...]) -> Iterator[libvirt.virConnect]:
+        """So that none has more calls than the daemon serves of one connection."""
+        with self._lock:
+            index = min(range(len(connections)), key=self._calls.__getitem__)
+            self._calls[index] += 1
+        try:
+            yield connections[index]
+        finally:
+            with self._lock:
+                self._calls[index] -= 1
+
+
 class Devices:
-    """Device counters of all active domains, and what their XML says of the devices, read once for each incarnation."""
+    """Device counters of the active domains, and what their XML says of the devices, read once for each incarnation."""
 
     def __init__(self, lives: Lives) -> None:
         self._lives = lives
@@ -60,16 +152,23 @@ class Devices:
         for key in [key for key in list(self._facts) if key[0] == vm]:
             self._facts.pop(key, None)
 
-    def sample(self, handles: Handles, at: float) -> dict[VmId, DeviceCounters]:
-        """Take the counters; *at* is now on the host's monotonic clock, seconds. Raises libvirtError."""
-        answer = handles.detail.getAllDomainStats(handles.device_groups, _ACTIVE | handles.nowait)
+    def sample(
+        self, handles: Handles, moment: stats.Moment, only: Collection[VmId] | None
+    ) -> dict[VmId, DeviceCounters]:
+        """Take the counters of *only* these domains; None: of all active ones. Raises libvirtError."""
+        connection, groups, nowait = handles.detail, handles.device_groups, handles.nowait
+        if only is None:
+            listed = answer = connection.getAllDomainStats(groups, _ACTIVE | nowait)
+        else:
+            listed = connection.getAllDomainStats(_STATE, _ACTIVE | nowait)
+            answer = _ask_some(connection, listed, groups, nowait, only)
         seen = [(_seen(_record(domain, given), self._lives), domain) for domain, given in answer]
         taken = {
-            record.vm: stats.counters(record, life, self._facts_of(record, domain), at)
+            record.vm: stats.counters(record, life, self._facts_of(record, domain), moment)
             for (record, life), domain in seen
             if life is not None
         }
-        self._keep_only({(record.vm, record.domain_id) for (record, _), _ in seen})
+        self._keep_only({(VmId(domain.UUID()), domain.ID()) for domain, _ in listed})
         return taken
 
     def _facts_of(self, record: Record, domain: libvirt.virDomain) -> DeviceFacts:

@@ -31,6 +31,8 @@ from xml.etree import ElementTree as ET
 from xml.etree.ElementTree import Element
 
 from vmpulse_agent.libvirt_edge import safe_xml
+from vmpulse_agent.libvirt_edge.safe_xml import XmlRefused
+from vmpulse_contract import limits
 
 _GONE: Final = frozenset({"backingStore", "mirror", "privateData"})
 """Elements that go wherever they stand within devices."""
@@ -41,7 +43,7 @@ _RUN_PATH: Final = re.compile(r"/domain-\d+-")
 
 
 def canonical_config(xml: str) -> bytes:
-    """Section ``config`` from the inactive XML. Raises XmlRefused."""
+    """Section ``config`` from the inactive XML. Raises XmlRefused, also for one that no reply could hold."""
     domain = safe_xml.parse(xml)
     domain.attrib.pop("id", None)
     _drop_children(domain, lambda child: child.tag == "currentMemory" or _is_runtime_seclabel(child))
@@ -53,7 +55,11 @@ def canonical_config(xml: str) -> bytes:
     for element in domain.iter():
         for name in _SECRET & element.attrib.keys():
             del element.attrib[name]
-    return ET.canonicalize(ET.tostring(domain, encoding="unicode"), strip_text=True).encode()
+    canonical = ET.canonicalize(ET.tostring(domain, encoding="unicode"), strip_text=True).encode()
+    if len(canonical) > limits.BODY_BYTES.maximum:
+        msg = f"a configuration of {len(canonical)} bytes; at most {limits.BODY_BYTES.maximum} can be told"
+        raise XmlRefused(msg)
+    return canonical
 
 
 def _prune(devices: Element) -> None:

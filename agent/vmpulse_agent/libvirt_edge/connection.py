@@ -76,6 +76,11 @@ class Connection:
             await self._lane.run("release", EVENTS.release, self.options.connect_deadline_s)
         self._lane.close()
 
+    @property
+    def has_monitors(self) -> bool:
+        """Whether there are monitors to ask: some drivers give nothing but the state."""
+        return self._held is None or self._held.handles.look_groups != libvirt.VIR_DOMAIN_STATS_STATE
+
     async def call(self, lane: Lane, key: Hashable, work: Callable[[Handles], T], deadline_s: float) -> T:
         """Do *work* in a lane with what is open now. Raises HypervisorError, whatever libvirt said."""
         held, generation = self._held, self._generation

@@ -94,7 +94,8 @@ _CHANGES: Final = {
 _EXITS: Final = {
     libvirt.VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN: Exit(ExitCode.NORMAL, ExitReason.USER_SHUTDOWN),
     libvirt.VIR_DOMAIN_EVENT_STOPPED_DESTROYED: Exit(ExitCode.NORMAL, ExitReason.ADMIN_SHUTDOWN),
-    libvirt.VIR_DOMAIN_EVENT_STOPPED_CRASHED: Exit(ExitCode.ERROR, ExitReason.GENERIC_ERROR),
+    # Crashed or failed: the state remembers both as CRASHED, and must say the same.
+    libvirt.VIR_DOMAIN_EVENT_STOPPED_CRASHED: Exit(ExitCode.ERROR, ExitReason.LOST_QEMU_CONNECTION),
     libvirt.VIR_DOMAIN_EVENT_STOPPED_MIGRATED: Exit(ExitCode.NORMAL, ExitReason.MIGRATION_SUCCEEDED),
     libvirt.VIR_DOMAIN_EVENT_STOPPED_SAVED: Exit(ExitCode.NORMAL, ExitReason.SAVE_STATE_SUCCEEDED),
     # "Host emulator/mgmt failed": what a killed QEMU gives. A failed start gives no STOPPED at all.

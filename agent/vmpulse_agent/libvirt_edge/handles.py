@@ -30,6 +30,7 @@ class Handles(NamedTuple):
     """The open connections and the flags that this driver takes; ``guest`` is None where agents cannot be asked."""
 
     watch: libvirt.virConnect
+    probes: tuple[libvirt.virConnect, ...]
     detail: libvirt.virConnect
     guest: libvirt.virConnect | None
     look_groups: int
@@ -40,7 +41,7 @@ class Handles(NamedTuple):
     def distinct(self) -> list[libvirt.virConnect]:
         """Each connection once: with the test driver they are the same."""
         found: list[libvirt.virConnect] = []
-        for connection in (self.watch, self.detail, self.guest):
+        for connection in (self.watch, *self.probes, self.detail, self.guest):
             if connection is not None and connection not in found:
                 found.append(connection)
         return found
@@ -133,6 +134,7 @@ def _open(
     watch = connect(libvirt.openReadOnly)
     # The domains of a test connection are its own: another connection would see others.
     apart = not is_test(options.uri)
+    probes = (connect(libvirt.openReadOnly), connect(libvirt.openReadOnly)) if apart else (watch,)
     detail = connect(libvirt.openReadOnly) if apart else watch
     guest = None
     if options.guest_agent and apart:
@@ -140,6 +142,7 @@ def _open(
             guest = connect(libvirt.open)
     return Handles(
         watch=watch,
+        probes=probes,
         detail=detail,
         guest=guest,
         look_groups=_supported(watch, stats.LOOK_GROUPS),

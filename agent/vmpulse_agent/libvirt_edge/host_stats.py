@@ -18,14 +18,6 @@ class CpuTicks(NamedTuple):
     cpus: int
 
 
-class VmCounts(NamedTuple):
-    """VMs of the last look."""
-
-    defined: int
-    active: int
-    migrating: int
-
-
 class ProcTexts(NamedTuple):
     """The files as read at one moment; empty where one could not be read."""
 
@@ -79,8 +71,11 @@ def first_number(text: str) -> float | None:
         return None
 
 
-def host_stats(texts: ProcTexts, previous: CpuTicks | None, vms: VmCounts | None) -> tuple[HostStats, CpuTicks | None]:
-    """Give the statistics, and the ticks to hand in next time: CPU shares are over the time in between."""
+def host_stats(texts: ProcTexts, previous: CpuTicks | None) -> tuple[HostStats, CpuTicks | None]:
+    """Give the statistics, and the ticks to hand in next time: CPU shares are over the time in between.
+
+    How many VMs there are is not told here: the session counts those it tells of.
+    """
     ticks, memory = cpu_ticks(texts.stat), memory_mib(texts.meminfo)
     user, system, idle = _shares(previous, ticks)
     total, free = memory.get("MemTotal"), memory.get("MemAvailable")
@@ -95,9 +90,6 @@ def host_stats(texts: ProcTexts, previous: CpuTicks | None, vms: VmCounts | None
         mem_free=free,
         swap_total=memory.get("SwapTotal"),
         swap_free=memory.get("SwapFree"),
-        vm_count=vms.defined if vms else None,
-        vm_active=vms.active if vms else None,
-        vm_migrating=vms.migrating if vms else None,
         elapsed_time=first_number(texts.uptime),
     )
     return stats, ticks

@@ -7,10 +7,9 @@ the last look, and belongs to the event loop, except for what the lanes fill (to
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import logging
 from itertools import count
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import libvirt
 
@@ -30,14 +29,14 @@ from vmpulse_agent.libvirt_edge import bulk, events, host_stats, reading, stats
 from vmpulse_agent.libvirt_edge.connection import Connection, Listener
 from vmpulse_agent.libvirt_edge.evidence import EvidenceBook, Role
 from vmpulse_agent.libvirt_edge.guest_agent import GuestFacts
-from vmpulse_agent.libvirt_edge.handles import Handles
-from vmpulse_agent.libvirt_edge.host_stats import CpuTicks, VmCounts
-from vmpulse_agent.libvirt_edge.monitors import Monitors
+from vmpulse_agent.libvirt_edge.host_stats import CpuTicks
+from vmpulse_agent.libvirt_edge.lanes import lanes
 from vmpulse_agent.libvirt_edge.options import LibvirtOptions, is_local_qemu
 from vmpulse_agent.libvirt_edge.reading import DomainReading
-from vmpulse_agent.libvirt_edge.threads import Lane
-from vmpulse_agent.libvirt_edge.tokens import Lives, boottime_ns
-from vmpulse_contract.identity import VmId
+from vmpulse_agent.libvirt_edge.stats import Moment
+from vmpulse_agent.libvirt_edge.surveys import Survey, Surveyor
+from vmpulse_agent.libvirt_edge.tokens import Lives
+from vmpulse_contract.identity import VmId, vm_text
 from vmpulse_contract.sections import GuestDetails, Section, Status, guest_ips
 from vmpulse_contract.values import VmStatus
 from vmpulse_contract.verbs import HostStats
@@ -45,22 +44,11 @@ from vmpulse_contract.verbs import HostStats
 if TYPE_CHECKING:
     from vmpulse_agent.hypervisor import Hypervisor
 
+log = logging.getLogger(__name__)
+
 HOST_DEADLINE_S: Final = 2.0
-TURN_S: Final = 1.0
 _MIGRATING: Final = frozenset({VmStatus.MIGRATION_SOURCE, VmStatus.MIGRATION_DESTINATION})
 _GUEST_SECTIONS: Final = frozenset({Section.STATUS, Section.GUEST_DETAILS})
-
-
-class _Lanes(NamedTuple):
-    """See the package's table: no connection has more than four."""
-
-    look: Lane
-    state: Lane
-    device: Lane
-    read: Lane
-    job: Lane
-    guest: Lane
-    host: Lane
 
 
 class LibvirtHypervisor:
@@ -69,26 +57,19 @@ class LibvirtHypervisor:
     def __init__(self, options: LibvirtOptions | None = None) -> None:
         self.options = options or LibvirtOptions()
         self._connection = Connection(self.options, Listener(self._heard, self._lost, self._back))
-        self._lanes = _Lanes(
-            look=Lane("look", 3),
-            state=Lane("state", 1),
-            device=Lane("device", 2),
-            read=Lane("read", 1),
-            job=Lane("job", 1),
-            guest=Lane("guest", 4),
-            host=Lane("host", 1),
-        )
+        self._lanes = lanes()
         self._calls = count()
-        self._bulk = asyncio.Lock()
         self._notify: Notify | None = None
         self._lives = Lives(self.options.run_dir if is_local_qemu(self.options.uri) else None)
+        self._surveyor = Surveyor(self._connection, self._lanes, self._lives)
         self._devices = bulk.Devices(self._lives)
-        self._monitors = Monitors()
         self._evidence = EvidenceBook()
         self._guests: dict[VmId, GuestFacts] = {}
         self._asking_roles: dict[VmId, asyncio.Task[None]] = {}
         self._silent: frozenset[VmId] = frozenset()
-        self._vms: VmCounts | None = None
+        self._last_look_s = float("-inf")
+        self._last_event_s = float("-inf")
+        self._refused: set[VmId] = set()
         self._ticks: CpuTicks | None = None
 
     # --- the connection -----------------------------------------------------------------------------------------
@@ -103,6 +84,7 @@ class LibvirtHypervisor:
         self._notify = None
         for task in self._asking_roles.values():
             task.cancel()
+        self._surveyor.forget()
         for lane in self._lanes:
             lane.close()
         await self._connection.close()
@@ -117,12 +99,14 @@ class LibvirtHypervisor:
             self._notify(event)
 
     def _heard(self, event: events.RawEvent) -> None:
+        self._last_event_s = asyncio.get_running_loop().time()
         if event.kind in events.DEVICE_EVENTS:
             self._devices.forget(event.vm)
         for meaning in events.translate(event, self._evidence):
             self._say(meaning)
 
     def _lost(self, why: str) -> None:
+        self._surveyor.forget()
         self._evidence.forget_all()
         self._say(ConnectionLost(why))
 
@@ -131,67 +115,36 @@ class LibvirtHypervisor:
 
     # --- looks --------------------------------------------------------------------------------------------------
 
-    async def look(self) -> Look:
-        """Look at all domains, active and inactive, in one bulk call. Raises HypervisorError.
-
-        Without a thread that is not stuck in some monitor, only states are asked for, and no monitor has ``answered``.
-        """
-        whole = self._lanes.look.free
-        lane = self._lanes.look if whole else self._lanes.state
-
-        def work(handles: Handles) -> tuple[int, list[bulk.Seen]]:
-            groups = handles.look_groups if whole else libvirt.VIR_DOMAIN_STATS_STATE
-            return handles.look_groups, bulk.look(handles, groups, self._lives)
-
-        async with self._turn():
-            started = asyncio.get_running_loop().time()
-            possible, seen = await self._connection.call(lane, next(self._calls), work, self.options.look_deadline_s)
-        # A driver without monitors never fails to ask one.
-        asks = possible != libvirt.VIR_DOMAIN_STATS_STATE
-        domains = self._judge(seen, whole=whole, asks=asks)
-        self._remember(seen, domains)
-        return Look(started, domains)
-
-    @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
-        """One bulk call at a time, if that is soon: two at once pass over each other's domains as busy."""
-        try:
-            async with asyncio.timeout(TURN_S):
-                await self._bulk.acquire()
-        except TimeoutError:
-            yield
-            return
-        try:
-            yield
-        finally:
-            self._bulk.release()
-
-    def _judge(self, seen: list[bulk.Seen], *, whole: bool, asks: bool) -> list[DomainLook]:
-        now, stuck = boottime_ns(), bool(self._lanes.look.overdue or self._lanes.device.overdue)
-        return [
+    async def look(self, *, states_only: bool = False) -> Look:
+        """Look at all domains, active and inactive; see surveys. Raises HypervisorError."""
+        survey = await (self._surveyor.states() if states_only else self._surveyor.whole())
+        domains = [
             stats.domain_look(
-                record,
-                life,
-                self._evidence.of(record.vm),
-                answered=not asks or (whole and self._monitors.answered(record, stuck=stuck)),
-                now_ns=now,
+                record, life, self._evidence.of(record.vm), answered=survey.answered[record.vm], moment=survey.moment
             )
-            for record, life in seen
+            for record, life in survey.seen.values()
         ]
+        self._remember(survey, domains)
+        if not states_only:
+            self._silent = frozenset(domain.vm for domain in domains if domain.answered is False)
+        return Look(survey.moment.loop_s, domains)
 
-    def _remember(self, seen: list[bulk.Seen], domains: list[DomainLook]) -> None:
-        present = {record.vm for record, _ in seen}
-        incarnations = {(record.vm, record.domain_id) for record, _ in seen if record.active}
-        self._evidence.keep_only(present)
+    def _remember(self, survey: Survey, domains: list[DomainLook]) -> None:
+        for domain in domains:
+            if domain.status in _MIGRATING:
+                self._ask_role(domain.vm)
+        # An old look must not take away what is known of a domain that has come since.
+        if survey.moment.loop_s >= max(self._last_look_s, self._last_event_s):
+            self._last_look_s = survey.moment.loop_s
+            self._keep_only(survey)
+
+    def _keep_only(self, survey: Survey) -> None:
+        incarnations = {(vm, seen.record.domain_id) for vm, seen in survey.seen.items() if seen.record.active}
+        self._evidence.keep_only(survey.seen.keys())
         self._lives.keep_only(incarnations)
-        self._monitors.keep_only(incarnations)
+        self._refused &= survey.seen.keys()
         for vm in self._guests.keys() - {vm for vm, _ in incarnations}:
             del self._guests[vm]
-        self._silent = frozenset(domain.vm for domain in domains if not domain.answered)
-        migrating = [domain.vm for domain in domains if domain.status in _MIGRATING]
-        self._vms = VmCounts(len(domains), len(incarnations), len(migrating))
-        for vm in migrating:
-            self._ask_role(vm)
 
     def _ask_role(self, vm: VmId) -> None:
         """Verify a role in a migration: the end of one that failed, or began before we connected, has no event."""
@@ -224,6 +177,8 @@ class LibvirtHypervisor:
             lambda handles: reading.read_domain(handles, vm, wanted, self._lives),
             self.options.read_deadline_s,
         )
+        if Section.CONFIG in wanted:
+            self._note_refusal(vm, found.refused)
         facts = found.facts
         if facts is None:
             return SectionReading(vm, config=found.config)
@@ -235,6 +190,14 @@ class LibvirtHypervisor:
             status=await self._status(vm, found) if Section.STATUS in wanted else None,
             guest_details=details if Section.GUEST_DETAILS in wanted else None,
         )
+
+    def _note_refusal(self, vm: VmId, why: str | None) -> None:
+        """Say once of each domain that its configuration is not told."""
+        if why is None:
+            self._refused.discard(vm)
+        elif vm not in self._refused:
+            self._refused.add(vm)
+            log.warning("the configuration of %s is not told: %s", vm_text(vm), why)
 
     async def _guest_details(self, vm: VmId, found: DomainReading, wanted: frozenset[Section]) -> GuestDetails | None:
         """Refresh what the guest has said, and give it as a section; None leaves the section as it was."""
@@ -294,23 +257,24 @@ class LibvirtHypervisor:
     # --- statistics ---------------------------------------------------------------------------------------------
 
     async def device_sample(self) -> DeviceSample:
-        """Read the device counters of all active domains. Raises HypervisorError."""
-        async with self._turn():
-            started = asyncio.get_running_loop().time()
+        """Read the device counters of all active domains whose monitors do not hang. Raises HypervisorError."""
+        only = self._surveyor.trusted()
+        async with self._surveyor.turn():
+            moment = Moment.now()
             taken = await self._connection.call(
                 self._lanes.device,
                 next(self._calls),
-                lambda handles: self._devices.sample(handles, started),
+                lambda handles: self._devices.sample(handles, moment, only),
                 self.options.device_deadline_s,
             )
         for vm in taken.keys() & self._guests.keys():
             taken[vm] = taken[vm]._replace(usage=self._guests[vm].usage)
-        return DeviceSample(started, taken)
+        return DeviceSample(moment.loop_s, taken)
 
     async def host_stats(self) -> HostStats:
         """Read the host's own statistics. Raises HypervisorTimeout."""
         texts = await self._lanes.host.run("proc", host_stats.read, HOST_DEADLINE_S)
-        found, self._ticks = host_stats.host_stats(texts, self._ticks, self._vms)
+        found, self._ticks = host_stats.host_stats(texts, self._ticks)
         return found
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
+
+_SHARE_OF_TICK: Final = 0.8
 
 
 class LibvirtOptions(NamedTuple):
     """Options of one connection; times in seconds.
 
+    ``tick_s`` is how often the host is looked at: a look that takes longer than most of it is handed over by the next.
     ``run_dir`` is where the QEMU driver of a libvirt on this machine keeps the pid files of its domains.
     ``guest_agent`` allows the read-write connection that guest agent calls need.
     """
@@ -17,7 +20,7 @@ class LibvirtOptions(NamedTuple):
     uri: str = "qemu:///system"
     guest_agent: bool = True
     run_dir: Path = Path("/run/libvirt/qemu")
-    look_deadline_s: float = 2.5
+    tick_s: float = 3.0
     read_deadline_s: float = 5.0
     device_deadline_s: float = 10.0
     guest_deadline_s: float = 2.5
@@ -26,6 +29,11 @@ class LibvirtOptions(NamedTuple):
     keepalive_count: int = 3
     retry_first_s: float = 0.2
     retry_most_s: float = 10.0
+
+    @property
+    def look_deadline_s(self) -> float:
+        """How long one look is waited for: the rest of the tick is for telling of it."""
+        return _SHARE_OF_TICK * self.tick_s
 
 
 def is_test(uri: str) -> bool:

@@ -26,25 +26,29 @@ _ROLES: Final = {
 
 
 class DomainReading(NamedTuple):
-    """A domain as it was. ``facts`` and ``config`` are None where they were not wanted or could not be read."""
+    """A domain as it was. ``facts`` and ``config`` are None where they were not wanted or could not be read.
+
+    ``refused``: why its configuration is not told.
+    """
 
     active: bool
     state: int
     reason: int
     facts: domain_xml.Facts | None
     config: bytes | None
+    refused: str | None = None
 
 
 def read_domain(handles: Handles, vm: VmId, wanted: frozenset[Section], lives: Lives) -> DomainReading:
     """Read what the wanted sections are made of. Raises libvirtError if the domain is gone."""
     domain = handles.detail.lookupByUUID(vm)
     state = domain.state()
-    facts = config = None
+    facts = config = refused = None
     if wanted - {Section.CONFIG}:
         facts = _facts(domain, vm, state[:2] == _STARTING, lives)
     if Section.CONFIG in wanted:
-        config = _config(domain)
-    return DomainReading(domain.ID() >= 0, state[0], state[1], facts, config)
+        config, refused = _config(domain)
+    return DomainReading(domain.ID() >= 0, state[0], state[1], facts, config, refused)
 
 
 def _facts(domain: libvirt.virDomain, vm: VmId, starting: bool, lives: Lives) -> domain_xml.Facts | None:  # noqa: FBT001
@@ -55,11 +59,12 @@ def _facts(domain: libvirt.virDomain, vm: VmId, starting: bool, lives: Lives) ->
         return None
 
 
-def _config(domain: libvirt.virDomain) -> bytes | None:
+def _config(domain: libvirt.virDomain) -> tuple[bytes | None, str | None]:
+    """The configuration, or why there is none."""
     try:
-        return canonical_xml.canonical_config(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
-    except safe_xml.XmlRefused:
-        return None
+        return canonical_xml.canonical_config(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)), None
+    except safe_xml.XmlRefused as error:
+        return None, str(error)
 
 
 def ask_guest(handles: Handles, vm: VmId) -> GuestFacts | None:

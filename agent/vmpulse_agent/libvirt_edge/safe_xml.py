@@ -11,7 +11,7 @@ from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
 XML_BYTES: Final = 1 << 20
-"""A domain with 200 devices has about 0.1 MiB; a reply that carries the configuration holds 1 MiB."""
+"""A domain with 200 devices has about 0.1 MiB; what of it can be told is bounded by the contract besides."""
 XML_DEPTH: Final = 100
 """Far beyond any domain; serialising is recursive, so depth must be bounded."""
 

@@ -6,6 +6,8 @@ Memory is in KiB, times in ns.
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
@@ -15,7 +17,7 @@ from vmpulse_agent.hypervisor import DeviceCounters, DiskCounters, DomainLook, E
 from vmpulse_agent.libvirt_edge.domain_xml import DeviceFacts
 from vmpulse_agent.libvirt_edge.evidence import Evidence, Role
 from vmpulse_agent.libvirt_edge.text import clean
-from vmpulse_agent.libvirt_edge.tokens import Life
+from vmpulse_agent.libvirt_edge.tokens import Life, boottime_ns
 from vmpulse_contract.identity import VmId
 from vmpulse_contract.values import ExitCode, ExitReason, PauseCode, VmStatus
 from vmpulse_contract.verbs import BalloonInfo, NetworkStats
@@ -44,7 +46,27 @@ MONITOR_KEYS: Final = frozenset(
 Seen with libvirt 9.0 and a stopped QEMU: these vanish, while cpu.time and balloon.current stay.
 """
 
+BALLOON_OLD_S: Final = 120
+"""What the guest's balloon driver said longer ago is unknown rather than told as if it were of now.
+
+libvirt goes on giving a dead driver's last words. Without a stats period a driver reports rarely or never; then too the
+usage is unknown, for nobody knows it.
+"""
+
 Stats = Mapping[str, object]
+
+
+class Moment(NamedTuple):
+    """One moment on three clocks: the loop's (s), that of Life.started_ns (ns), and the wall's (s)."""
+
+    loop_s: float
+    boot_ns: int
+    wall_s: float
+
+    @classmethod
+    def now(cls) -> Moment:
+        """Read the clocks. For the event loop."""
+        return cls(asyncio.get_running_loop().time(), boottime_ns(), time.time())
 
 
 class Record(NamedTuple):
@@ -67,8 +89,9 @@ class Record(NamedTuple):
 
     @property
     def starting(self) -> bool:
-        """Whether the hypervisor's process is only being set up."""
-        return self.state == (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_STARTING_UP)
+        """Whether the hypervisor's process is only being set up; libvirt has its id before its state."""
+        starting = (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_STARTING_UP)
+        return self.active and (self.state == starting or self.state[0] == libvirt.VIR_DOMAIN_SHUTOFF)
 
 
 def integer(stats: Stats, name: str) -> int | None:
@@ -86,8 +109,10 @@ _STATUS: Final = {
     libvirt.VIR_DOMAIN_RUNNING: VmStatus.UP,
     libvirt.VIR_DOMAIN_BLOCKED: VmStatus.UP,
     libvirt.VIR_DOMAIN_SHUTDOWN: VmStatus.POWERING_DOWN,
-    libvirt.VIR_DOMAIN_SHUTOFF: VmStatus.DOWN,
-    libvirt.VIR_DOMAIN_CRASHED: VmStatus.DOWN,
+    # Its process is still there: on its way out.
+    libvirt.VIR_DOMAIN_SHUTOFF: VmStatus.POWERING_DOWN,
+    # <on_crash>preserve: the guest is dead, its process holds its disks until somebody destroys it.
+    libvirt.VIR_DOMAIN_CRASHED: VmStatus.PAUSED,
     # The guest sleeps (ACPI S3). VDSM says Paused whenever the guest's CPUs do not run, and so do we.
     libvirt.VIR_DOMAIN_PMSUSPENDED: VmStatus.PAUSED,
 }
@@ -95,7 +120,7 @@ _ROLES: Final = {Role.SOURCE: VmStatus.MIGRATION_SOURCE, Role.DESTINATION: VmSta
 
 
 def status(state: int, reason: int, role: Role | None) -> VmStatus:
-    """Status of an active domain. *role* comes from events or its job: the state itself does not tell."""
+    """Status of an active domain, never Down. *role* comes from events or its job: the state does not tell."""
     if state == libvirt.VIR_DOMAIN_PAUSED:
         if reason == libvirt.VIR_DOMAIN_PAUSED_MIGRATION:
             # Without any evidence: an incoming domain is in this state for all of its transfer, a source for a blink.
@@ -123,7 +148,8 @@ def pause_code(state: int, reason: int, evidence: Evidence) -> PauseCode | None:
 _EXITS: Final = {
     libvirt.VIR_DOMAIN_SHUTOFF_SHUTDOWN: Exit(ExitCode.NORMAL, ExitReason.USER_SHUTDOWN),
     libvirt.VIR_DOMAIN_SHUTOFF_DESTROYED: Exit(ExitCode.NORMAL, ExitReason.ADMIN_SHUTDOWN),
-    libvirt.VIR_DOMAIN_SHUTOFF_CRASHED: Exit(ExitCode.ERROR, ExitReason.GENERIC_ERROR),
+    # What events call failed or crashed.
+    libvirt.VIR_DOMAIN_SHUTOFF_CRASHED: Exit(ExitCode.ERROR, ExitReason.LOST_QEMU_CONNECTION),
     libvirt.VIR_DOMAIN_SHUTOFF_MIGRATED: Exit(ExitCode.NORMAL, ExitReason.MIGRATION_SUCCEEDED),
     libvirt.VIR_DOMAIN_SHUTOFF_SAVED: Exit(ExitCode.NORMAL, ExitReason.SAVE_STATE_SUCCEEDED),
     libvirt.VIR_DOMAIN_SHUTOFF_FAILED: Exit(ExitCode.ERROR, ExitReason.LIBVIRT_START_FAILED),
@@ -140,35 +166,39 @@ def exit_of(state: int, reason: int) -> Exit | None:
     return _EXITS.get(reason) if state == libvirt.VIR_DOMAIN_SHUTOFF else None
 
 
-def domain_look(record: Record, life: Life | None, evidence: Evidence, answered: bool, now_ns: int) -> DomainLook:  # noqa: FBT001
+def domain_look(
+    record: Record, life: Life | None, evidence: Evidence, answered: bool | None, moment: Moment
+) -> DomainLook:
     """One domain of a look.
 
     Args:
         record: what the bulk call gave.
         life: its incarnation; None for an inactive domain and for one whose process is still being set up.
         evidence: what events told.
-        answered: whether its monitor did.
-        now_ns: the clock of Life.started_ns.
+        answered: whether its monitor did; None if it was not asked.
+        moment: when the look began.
     """
     state, reason = record.state
     if not record.active:
         return DomainLook(record.vm, 0, VmStatus.DOWN, exit=exit_of(state, reason))
     if life is None:
-        return DomainLook(record.vm, 0, VmStatus.WAIT_FOR_LAUNCH)
+        return DomainLook(record.vm, 0, VmStatus.WAIT_FOR_LAUNCH, answered=answered)
     return DomainLook(
         vm=record.vm,
         token=life.token,
         status=status(state, reason, evidence.role),
-        elapsed_ms=None if life.started_ns is None else max(0, now_ns - life.started_ns) // 1_000_000,
+        elapsed_ms=None if life.started_ns is None else max(0, moment.boot_ns - life.started_ns) // 1_000_000,
         cpu_time_ns=integer(record.stats, "cpu.time"),
         cpu_system_ns=integer(record.stats, "cpu.system"),
-        mem_usage=memory_usage(record.stats),
+        mem_usage=memory_usage(record.stats, moment.wall_s),
         answered=answered,
     )
 
 
-def memory_usage(stats: Stats) -> int | None:
-    """Used share of the guest's memory in percent; None where the guest's balloon driver says nothing."""
+def memory_usage(stats: Stats, wall_s: float) -> int | None:
+    """Used share of the guest's memory in percent; None where the guest's balloon driver says nothing (any more)."""
+    if _balloon_is_old(stats, wall_s):
+        return None
     available = integer(stats, "balloon.available")
     free = integer(stats, "balloon.usable")
     if free is None:
@@ -178,14 +208,20 @@ def memory_usage(stats: Stats) -> int | None:
     return min(100, max(0, round(100 - 100 * free / available)))
 
 
-def counters(record: Record, life: Life, facts: DeviceFacts, at: float) -> DeviceCounters:
-    """Device counters of one active domain; *at* on the host's monotonic clock, seconds."""
+def _balloon_is_old(stats: Stats, wall_s: float) -> bool:
+    """Whether the driver's last report is of long ago; QEMU stamps it with the host's wall clock, 0 for none yet."""
+    reported = integer(stats, "balloon.last-update")
+    return bool(reported) and wall_s - (reported or 0) > BALLOON_OLD_S
+
+
+def counters(record: Record, life: Life, facts: DeviceFacts, moment: Moment) -> DeviceCounters:
+    """Device counters of one active domain."""
     return DeviceCounters(
         token=life.token,
-        memory=_memory(record.stats),
+        memory=None if _balloon_is_old(record.stats, moment.wall_s) else _memory(record.stats),
         balloon=_balloon(record.stats, facts),
         disks=tuple(_disks(record.stats, facts)),
-        network=tuple(_cards(record.stats, facts, at)),
+        network=tuple(_cards(record.stats, facts, moment.loop_s)),
     )
 
 

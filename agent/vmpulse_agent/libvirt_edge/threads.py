@@ -65,6 +65,10 @@ class Lane:
         """Whether a call made now would find a thread that is not stuck."""
         return self._overdue < self.width
 
+    def busy(self, key: Hashable) -> bool:
+        """Whether the call with this key is still going on, waited for or not."""
+        return key in self._unanswered
+
     async def run(
         self, key: Hashable, work: Callable[[], T], deadline_s: float, discard: Callable[[T], None] | None = None
     ) -> T:

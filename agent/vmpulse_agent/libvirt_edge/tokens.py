@@ -22,6 +22,8 @@ from vmpulse_contract.identity import VmId, vm_text
 
 _START_FIELD: Final = 22 - 3
 """Place of ``starttime`` among the fields after the command's name (proc(5) counts from 1, the name is the second)."""
+_BLOCKED: Final = (b"D", b"T", b"t")
+"""States in /proc/<pid>/stat: uninterruptible sleep, stopped, traced."""
 _CMDLINE_BYTES: Final = 256 << 10
 """A QEMU with hundreds of devices has a command line of some 100 KiB."""
 
@@ -59,6 +61,11 @@ class Lives:
             if known is not None:
                 self._known[vm, domain_id] = known
         return known
+
+    def blocked(self, life: Life) -> bool:
+        """Whether its process is stopped or waits for a device, so that it will hardly answer. Reads a file."""
+        stat = b"" if life.pid is None else _read(self._proc / str(life.pid) / "stat")
+        return stat.rpartition(b")")[2][1:2] in _BLOCKED
 
     def known(self, vm: VmId, domain_id: int) -> Life | None:
         """Give the incarnation if a look has already found it. Reads no file."""

@@ -2,41 +2,60 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import sys
-from typing import TYPE_CHECKING
-
-import msgspec
+from typing import TYPE_CHECKING, Final
 
 from vmpulse_consumers.amqp_requests import Requests
+from vmpulse_consumers.cli.call_replies import readable
+from vmpulse_consumers.cli.call_tables import show
 from vmpulse_consumers.errors import ConsumerError
 from vmpulse_consumers.settings import CLI_PREFIX, CallSettings, broker_of
-from vmpulse_contract import sections
 from vmpulse_contract.errors import BadName, SettingsError
-from vmpulse_contract.identity import HOST_ID_ALLOWED, VmId, host_id, vm_id, vm_text
-from vmpulse_contract.sections import BODIED
+from vmpulse_contract.identity import HOST_ID_ALLOWED, VmId, host_id, vm_id
 from vmpulse_contract.settings import add_flags
-from vmpulse_contract.verbs import SECTION_OF_VERB, RosterReply, SectionReply, Verb
+from vmpulse_contract.verbs import SECTION_OF_VERB, Verb
+from vmpulse_edges import logs
+from vmpulse_edges.logs import LogFormat, LogLevel
 from vmpulse_edges.settings_source import load, read_secret
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Sequence
 
     from vmpulse_contract.broker_url import BrokerUrl
     from vmpulse_contract.identity import HostId
-    from vmpulse_contract.stream import Roster
     from vmpulse_contract.verbs import AnyReply
+
+CONNECTED_S: Final = 10.0
+NOTES: Final = """\
+needs:
+  a broker where a view has run once, and a user of it with a dot in its name and the rights of engine.cli, as
+  docs/operating.md lists them; no view has to run
+
+exit codes:
+  0    the host's answer is on stdout
+  1    no broker or host answers, or it refuses; one line on stderr says why
+  2    the command line or a setting is wrong
+  130  interrupted (Ctrl-C)
+"""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""
-    parser = subparsers.add_parser("call", help="ask a host by a detail verb, over the broker")
+    words = "ask a host by a detail verb, over the broker"
+    parser = subparsers.add_parser(
+        "call",
+        help=words,
+        description=f"{words.capitalize()}, and print its answer.",
+        epilog=NOTES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("host", help="the host's id")
     parser.add_argument("verb", help="one of " + ", ".join(Verb))
     parser.add_argument("vms", nargs="*", metavar="VM", help="VM ids; none: all VMs of the host")
-    parser.add_argument("--json", action="store_true", help="one line of JSON, for machines")
+    parser.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")
     add_flags(parser, CallSettings, CLI_PREFIX)
     parser.set_defaults(run=run)
 
@@ -48,8 +67,13 @@ def run(args: argparse.Namespace) -> int:
     host, verb, vms = _question(args)
     if vms and verb not in SECTION_OF_VERB and verb is not Verb.GET_ALL_DEVICE_STATS:
         raise SettingsError("VM", args.vms[0], f"no VM ids with {verb}: it answers for the whole host")
-    reply = asyncio.run(_ask(url, host, verb, vms))
-    sys.stdout.write(json.dumps(readable(verb, reply), indent=None if args.json else 2, ensure_ascii=False) + "\n")
+    # What goes wrong ends as the program's one line; the broker's client would log it as well.
+    logs.configure(LogLevel.ERROR, LogFormat.TEXT)
+    answer = readable(verb, asyncio.run(_ask(url, host, verb, vms)))
+    if args.json:
+        sys.stdout.write(json.dumps(answer, ensure_ascii=False) + "\n")
+    else:
+        show(verb, answer)
     return 0
 
 
@@ -73,77 +97,18 @@ def _question(args: argparse.Namespace) -> tuple[HostId, Verb, list[VmId]]:
 
 
 async def _ask(url: BrokerUrl, host: HostId, verb: Verb, vms: Sequence[VmId]) -> AnyReply:
-    requests = Requests(url, "vmpulse call")
-    connection = asyncio.create_task(requests.run())
+    """Ask once, over one connection: whoever typed the question can also repeat it."""
+    requests = Requests(url, "vmpulse call", declares=False)
+    connection = asyncio.create_task(requests.run_once())
     up = asyncio.create_task(requests.up.wait())
     try:
-        await asyncio.wait({connection, up}, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({connection, up}, timeout=CONNECTED_S, return_when=asyncio.FIRST_COMPLETED)
         if connection.done():
             await connection
         if not requests.up.is_set():
-            raise ConsumerError(f"no broker answers at {url}; check the address and that RabbitMQ runs")
+            raise ConsumerError(f"the broker at {url} does not answer in time; check that RabbitMQ is well")
         return await requests.ask(host, verb, vms)
     finally:
         up.cancel()
         connection.cancel()
         await asyncio.gather(connection, up, return_exceptions=True)
-
-
-def readable(verb: Verb, reply: AnyReply) -> dict[str, object]:
-    """Turn a reply into plain JSON values: ids as UUID text, section bodies as their fields."""
-    out: dict[str, object] = {"epoch": f"{reply.epoch:016x}", "asOf": reply.as_of, "monotonicMs": reply.monotonic_ms}
-    if isinstance(reply, RosterReply):
-        return out | ({"roster": _roster(reply.roster)} if reply.roster else {})
-    if isinstance(reply, SectionReply):
-        section = SECTION_OF_VERB[verb]
-        out["vms"] = {
-            vm_text(VmId(vm)): {"hash": f"{record.hash:016x}", section.label: _body(section, record.body)}
-            for vm, record in reply.vms.items()
-        }
-    elif hasattr(reply, "vms"):
-        out["vms"] = {vm_text(VmId(vm)): msgspec.to_builtins(record) for vm, record in reply.vms.items()}
-    else:
-        out["stats"] = msgspec.to_builtins(reply.stats)
-    for name in ("missing", "remaining"):
-        if hasattr(reply, name):
-            out[name] = [vm_text(VmId(vm)) for vm in getattr(reply, name)]
-    return out
-
-
-def _body(section: sections.Section, body: bytes) -> object:
-    if section in BODIED:
-        return msgspec.to_builtins(sections.decode(section, body))
-    return body.decode(errors="replace")
-
-
-def _roster(roster: Roster) -> dict[str, object]:
-    rows = zip(roster.vm_ids(), roster.start_tokens(), roster.elapsed(), strict=True)
-    hashes = roster.announced()
-    width = len(sections.Section)
-    return {
-        "layout": roster.layout,
-        "facts": msgspec.to_builtins(roster.facts),
-        "vms": [
-            {
-                "vm": vm_text(vm),
-                "token": f"{token:016x}",
-                "elapsedMs": elapsed,
-                "hashes": {
-                    section.label: f"{value:016x}"
-                    for section, value in zip(sections.Section, hashes[at * width :], strict=False)
-                    if value != sections.ABSENT
-                },
-            }
-            for at, (vm, token, elapsed) in enumerate(rows)
-        ],
-        "tombstones": [
-            {
-                "vm": vm_text(VmId(stone.vm)),
-                "token": f"{stone.token:016x}",
-                "exitCode": stone.exit_code,
-                "exitReason": stone.exit_reason,
-                "endedMs": stone.ended_ms,
-            }
-            for stone in roster.tombstones
-        ],
-    }

@@ -38,7 +38,16 @@ _DAY: Final = 86400
 
 
 class _Console(Console):
-    """A console that leaves a closed pipe to the program."""
+    """A console that leaves a closed pipe to the program, and pads no line for a reader that is no terminal."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print as rich does."""
+        if sys.stdout.isatty():
+            super().print(*objects, **options)
+            return
+        with self.capture() as captured:
+            super().print(*objects, **options)
+        sys.stdout.writelines(f"{line.rstrip(' ')}\n" for line in captured.get().split("\n")[:-1])
 
     def on_broken_pipe(self) -> None:
         raise  # noqa: PLE0704 - called while BrokenPipeError is handled

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import logging
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import uvloop
 
@@ -17,16 +18,32 @@ from vmpulse_edges import logs
 from vmpulse_edges.settings_source import load, read_secret
 
 if TYPE_CHECKING:
-    import argparse
-
     from vmpulse_contract.broker_url import BrokerUrl
 
 log = logging.getLogger(__name__)
 
+NOTES: Final = """\
+needs:
+  a RabbitMQ broker, and a user of it with a dot in its name and the rights of engine.view, as docs/operating.md
+  lists them; a free port for the HTTP API. The view declares exchanges and queues itself.
+
+exit codes:
+  0    stopped as told (SIGTERM, Ctrl-C)
+  1    the broker refuses us, or the HTTP address cannot be used; a broker that is only away is waited for
+  2    the command line or a setting is wrong
+"""
+
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""
-    parser = subparsers.add_parser("view", help="run the view: consume the fleet's stream, serve the HTTP API")
+    words = "run the view: consume the fleet's stream, serve the HTTP API"
+    parser = subparsers.add_parser(
+        "view",
+        help=words,
+        description="Run the view until told to stop: consume the fleet's stream, and serve the HTTP API.",
+        epilog=NOTES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     add_flags(parser, ViewSettings, VIEW_PREFIX)
     parser.set_defaults(run=run)
 

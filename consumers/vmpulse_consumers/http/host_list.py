@@ -58,8 +58,8 @@ class HostDetail(HostRow, frozen=True, kw_only=True, omit_defaults=True, rename=
 def named(host: Host, name: str) -> bool:
     """Whether *name* means this host: by its id, its FQDN or its UUID, in any case."""
     wanted = name.casefold()
-    facts = host.facts
-    return wanted in {host.id, (facts.fqdn or "").casefold(), (facts.host_uuid or "").casefold()}
+    # Compared where it is present only: an absent fact is like no name, not even an empty one.
+    return any(wanted == fact.casefold() for fact in (host.id, host.facts.fqdn, host.facts.host_uuid) if fact)
 
 
 def labelled(hosts: Iterable[Host], labels: tuple[str, ...]) -> Iterator[Host]:

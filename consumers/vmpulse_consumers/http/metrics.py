@@ -71,6 +71,7 @@ class FleetCollector(Collector):
         yield _labelled(by, "vmpulse_requests_failed", "Requests without a usable answer.", "code", failed, codes)
         for name, words, value in (
             ("vmpulse_received_bytes", "Bytes of stream messages.", counts.bytes),
+            ("vmpulse_unburied", "Stream messages of no use that vmpulse.dead did not take.", counts.unburied),
             ("vmpulse_gaps", "Stream messages that never came.", counts.gaps),
             ("vmpulse_repeats", "Stream messages that came again.", counts.repeats),
             ("vmpulse_strangers", "Stream messages of an epoch that is not confirmed.", counts.strangers),

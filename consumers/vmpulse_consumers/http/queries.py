@@ -38,6 +38,7 @@ def _sort_words(sorts: tuple[str, ...], default: str) -> Meta:
 
 
 Text = Annotated[str, Meta(max_length=TEXT)]
+Name = Annotated[str, Meta(min_length=1, max_length=TEXT)]
 Label = Annotated[str, Meta(pattern="^[^:]+:", max_length=2 * TEXT)]
 Offset = Annotated[int, Meta(ge=0, le=OFFSET_MAXIMUM)]
 LABEL: Final = _words("Hosts with this label; repeatable, all must hold.", "key:value, such as zone:a")
@@ -47,7 +48,7 @@ OFFSET: Final = _words("Rows to skip.", f"0 to {OFFSET_MAXIMUM}")
 class VmQuery(Struct, frozen=True, kw_only=True):
     """Which VMs, in which order, and how many of them."""
 
-    host: Annotated[Text | None, _words("VMs of this host.", "a host's id, FQDN or UUID")] = None
+    host: Annotated[Name | None, _words("VMs of this host.", "a host's id, FQDN or UUID")] = None
     label: Annotated[tuple[Label, ...], LABEL] = ()
     status: Annotated[
         tuple[str, ...],

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 WIDTH: Final = len(Section)
 RETIRED_KEPT: Final = 16
 """Retired epochs remembered for each host: one agent restart a minute for a quarter of an hour."""
+CLOCK_SLIP_S: Final = 0.5
+"""A frame may seem to come from so little in the future: the offset carries the drift margin."""
 DRIFT: Final = 200e-6
 """Margin for clocks that run apart: twice what a common crystal may drift (100 ppm)."""
 
@@ -40,7 +42,8 @@ class Host:
 
     ``announced`` and ``held`` are hashes, four for each VM in layout and Section order; ``bodies`` goes with ``held``.
     A held hash is never without its body (promise V5). ``seq`` is the last one applied of ``epoch``. ``section_as_of``
-    remembers which announced hash is how old, as far as it is newer than the roster.
+    remembers which announced hash is how old, as far as it is newer than the roster. ``heard_at`` is when anything of
+    the host came, ``spoke_at`` when the confirmed epoch did. ``parting``: the provisional epoch has said goodbye.
     """
 
     __slots__ = (
@@ -52,7 +55,6 @@ class Host:
         "elapsed",
         "epoch",
         "facts",
-        "first_frame",
         "frame_ms",
         "frame_seq",
         "heard_at",
@@ -65,6 +67,7 @@ class Host:
         "offset",
         "offset_at",
         "packed_vms",
+        "parting",
         "provisional",
         "provisional_seq",
         "queued",
@@ -77,6 +80,7 @@ class Host:
         "section_as_of",
         "seq",
         "since",
+        "spoke_at",
         "state",
         "tokens",
         "tombstones",
@@ -89,6 +93,7 @@ class Host:
         self.state = HostState.UNKNOWN
         self.since = now
         self.heard_at = now
+        self.spoke_at = float("-inf")
         self.messages = 0
         self.facts = HostFacts()
         self.epoch = 0
@@ -96,6 +101,7 @@ class Host:
         self.confirmed_at = float("-inf")
         self.provisional = 0
         self.provisional_seq = 0
+        self.parting = False
         self.retired: deque[int] = deque(maxlen=RETIRED_KEPT)
         self.layout = 0
         self.roster_as_of = 0
@@ -113,7 +119,6 @@ class Host:
         self.reply_as_of = 0
         self.digest: int | None = None
         self.block = block
-        self.first_frame = True
         self.frame_seq = 0
         self.frame_ms: int | None = None
         self.offset: float | None = None
@@ -163,10 +168,10 @@ class Host:
         # Stream messages of this epoch seen so far were passed over; what they said is in the roster or in a digest.
         self.seq = self.provisional_seq if epoch == self.provisional else 0
         self.provisional = self.provisional_seq = 0
+        self.parting = False
         self.section_as_of.clear()
         self.reply_as_of = self.frame_seq = self.roster_as_of = 0
         self.frame_ms = self.offset = None
-        self.first_frame = True
         return True
 
     # --- time ---------------------------------------------------------------------------------------------------
@@ -182,11 +187,14 @@ class Host:
         self.offset, self.offset_at = max(measured, kept), now
 
     def frame_age(self, now: float) -> float | None:
-        """Seconds since the agent made the last frame applied; None before that or before the clock was measured."""
+        """Seconds since the agent made the last frame applied; None before that or before the clock was measured.
+
+        A frame from the future means that our own clock stood still (a suspended machine): the measure is void then.
+        """
         if self.frame_ms is None or self.offset is None:
             return None
-        margin = DRIFT * max(0.0, now - self.offset_at)
-        return max(0.0, now - self.offset - self.frame_ms / 1000) + margin
+        age = now - self.offset - self.frame_ms / 1000
+        return None if age < -CLOCK_SLIP_S else max(0.0, age) + DRIFT * max(0.0, now - self.offset_at)
 
     # --- sections -----------------------------------------------------------------------------------------------
 
@@ -250,12 +258,6 @@ class Host:
         if self.digest is None:
             self.digest = sections.digest(self.packed_vms, columns.to_bytes("Q", self.announced))
         return self.digest
-
-    def drop_all(self, bodies: Bodies) -> None:
-        """Let go of all bodies: the host is forgotten."""
-        for body in self.bodies:
-            bodies.release(body)
-        self.bodies = [None] * len(self.bodies)
 
 
 class _Sections(NamedTuple):

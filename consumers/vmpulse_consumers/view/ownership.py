@@ -1,8 +1,9 @@
 """Which host's word on a VM is believed.
 
 Every host that lists a VM has a claim on it; all claims are kept and visible. The owner is one of them (promise V4):
-an active claim beats a Down one; among active ones the last to turn to running wins; hosts that come back and repeated
-reports move nothing. A LOST host keeps what it owns against Down claims: silence is no evidence (promise V6).
+an active claim beats a Down one; among active ones the last to turn to running wins, and one of a host that is heard
+beats one of a host that is lost or stopped; hosts that come back and repeated reports move nothing else. A LOST host
+keeps what it owns against Down claims: silence is no evidence (promise V6).
 """
 
 from __future__ import annotations
@@ -47,10 +48,20 @@ class Vm:
         """*host*'s claim was made or has changed: decide who owns the VM. *turned*: it has just turned to running."""
         owner = self.owner
         if owner is None or owner is host:
-            self.owner = max(self.claims, key=self._rank) if not self.active_on(host) else host
-        elif self.active_on(host) and (turned or not self.active_on(owner)):
+            if not self.active_on(host):
+                # The others may run it; on equal rank the owner stays.
+                best = max(self.claims, key=self._rank)
+                self.owner = best if self._rank(best) > self._rank(host) else host
+            else:
+                self.owner = host
+        elif self.active_on(host) and (turned or not self.active_on(owner) or _heard(host) > _heard(owner)):
             self.owner = host
 
     def _rank(self, host: Host) -> tuple[bool, bool]:
         """Active claims before Down ones, and among these the hosts that are heard."""
-        return self.active_on(host), host.state in {HostState.LIVE, HostState.LATE}
+        return self.active_on(host), _heard(host)
+
+
+def _heard(host: Host) -> bool:
+    """Whether the host may be believed about the present: it has not fallen silent or stopped."""
+    return host.state in {HostState.LIVE, HostState.LATE}

@@ -10,7 +10,6 @@ On the wire the seed's names are camelCase (``cpuUser``, ``hostUuid``); our own 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
@@ -138,13 +137,10 @@ def heard(host: Host, now: float) -> bool:
     """Whether what is held of the host may be said of it now."""
     if host.state is HostState.STOPPED:
         return now - host.since < STOPPED_KNOWN_S
-    return host.state in {HostState.LIVE, HostState.LATE} or (host.state is HostState.SYNCING and host.confirmed)
-
-
-def vm_rows(view: View, now: float, vms: Iterable[Vm], *, with_sections: bool = False) -> Iterator[VmRow]:
-    """Give the rows of *vms*."""
-    for vm in vms:
-        yield vm_row(view, now, vm, with_sections=with_sections)
+    if host.state is HostState.SYNCING:
+        # What the epoch before said is not made young again by a new one that nobody has confirmed.
+        return now - host.spoke_at < LOST_S
+    return host.state in {HostState.LIVE, HostState.LATE}
 
 
 def vm_row(view: View, now: float, vm: Vm, *, with_sections: bool = False, with_claims: bool = False) -> VmRow:

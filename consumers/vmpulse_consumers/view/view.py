@@ -25,7 +25,7 @@ from vmpulse_consumers.view.ownership import Vm
 from vmpulse_consumers.view.runtime import Runtime
 from vmpulse_consumers.view.states import HostInput, HostState
 from vmpulse_contract import stream, topology
-from vmpulse_contract.errors import MessageError, MistypedMessage, NotReady, VerbError, WrongSender
+from vmpulse_contract.errors import HostDidNotAnswer, MessageError, MistypedMessage, NotReady, VerbError, WrongSender
 from vmpulse_contract.identity import VmId
 from vmpulse_contract.sections import BODIED
 from vmpulse_contract.topology import Kind
@@ -48,6 +48,10 @@ CANARY_MISSING_S: Final = 6.0
 GRACE_S: Final = 30.0
 """After the broker is back, silence counts only so much later: twice an agent's longest back-off."""
 REMEASURE_S: Final = 300.0
+FORGOTTEN_S: Final = 30.0
+"""Several times as long as any request may take."""
+SEQ_JUMP: Final = 1 << 32
+"""More messages than a host says in 400 years of ticks: a jump of so much is a fault, not a gap."""
 RETIRED_ASKS_S: Final = 10.0
 """A retired epoch that still speaks so long after is not the tail of a queue: ask who is live."""
 
@@ -83,6 +87,7 @@ class Counts:
         self.relists = 0
         self.repairs = 0
         self.requests_failed: Counter[str] = Counter()
+        self.unburied = 0
         self.rejected: Counter[str] = Counter()
 
 
@@ -119,8 +124,6 @@ class View:
         key = topology.parse_stream_key(exchange, routing_key)
         if user_id != key.host:
             raise WrongSender(f"routing key {routing_key!r:.100} with user_id {user_id!r:.80}; they must name one host")
-        self.counts.messages[key.kind] += 1
-        self.counts.bytes += len(body)
         match key.kind:
             case Kind.FRAME:
                 self._frame(key.host, stream.read_frame(body), now)
@@ -133,6 +136,8 @@ class View:
                 self._change(key.host, change, now)
             case _:
                 self._goodbye(key.host, stream.read_goodbye(body), now)
+        self.counts.messages[key.kind] += 1
+        self.counts.bytes += len(body)
 
     def _admit(self, host_id: HostId, epoch: int, seq: int, now: float) -> Host | None:
         """Give the host if the message is to be applied: of the confirmed epoch, and not seen yet."""
@@ -141,12 +146,14 @@ class View:
         if epoch != host.epoch:
             self._stranger(host, epoch, seq, now)
             return None
+        if seq - host.seq > SEQ_JUMP:
+            raise MistypedMessage(f"seq {seq} after {host.seq}: no host says so much between two messages")
         missing = host.admit(seq)
         if missing is None:
             self.counts.repeats += 1
             return None
         self.counts.gaps += missing
-        host.heard_at = now
+        host.heard_at = host.spoke_at = now
         self._step(host, HostInput.HEARD, now)
         return host
 
@@ -162,8 +169,11 @@ class View:
         if host.state not in {HostState.LIVE, HostState.LATE}:
             host.heard_at = now
         self._step(host, HostInput.STRANGER, now)
-        host.provisional_seq = max(seq, host.provisional_seq) if epoch == host.provisional else seq
-        host.provisional = epoch
+        if epoch != host.provisional:
+            # Somebody new is there: whatever did not answer before is no reason to wait now.
+            host.provisional, host.provisional_seq, host.parting = epoch, 0, False
+            host.retry_at, host.retries = 0.0, 0
+        host.provisional_seq = max(seq, host.provisional_seq)
         if host.in_flight is None or host.in_flight.verb is not Verb.GET_ROSTER:
             self._relist(host)
 
@@ -176,11 +186,13 @@ class View:
             self._relist(host)
             return
         self.runtime.store(host.block, frame)
-        host.frame_ms, host.frame_seq, host.first_frame = frame.monotonic_ms, frame.seq, False
+        host.frame_ms, host.frame_seq = frame.monotonic_ms, frame.seq
         if frame.digest != host.own_digest() and frame.seq > host.reply_as_of:
             self.counts.digest_mismatches += 1
             self._relist(host)
-        elif now - host.offset_at > REMEASURE_S:
+        elif now - host.offset_at > REMEASURE_S or (host.offset is not None and host.frame_age(now) is None):
+            if host.frame_age(now) is None:
+                host.offset = None
             self._relist(host)
 
     def _roster(self, host_id: HostId, message: stream.RosterMessage, now: float) -> None:
@@ -204,6 +216,8 @@ class View:
         host = self._admit(host_id, goodbye.epoch, goodbye.seq, now)
         if host is not None:
             self._step(host, HostInput.GOODBYE, now)
+        elif self.hosts[host_id].provisional == goodbye.epoch:
+            self.hosts[host_id].parting = True
 
     # --- inputs: replies ----------------------------------------------------------------------------------------
 
@@ -248,10 +262,13 @@ class View:
         if reply.roster is None or not reply.epoch:
             raise MistypedMessage("not a RosterReply: it has no roster or no epoch")
         host.retries = 0
+        if host.state is HostState.STOPPED and reply.epoch == host.epoch:
+            return  # the answer was under way when the goodbye came: the last word is the stream's
+        parting = host.parting and reply.epoch == host.provisional
         new_epoch = host.adopt(reply.epoch, now)
         host.measure(reply.monotonic_ms, request.sent_at, now)
-        host.heard_at = now
-        self._step(host, HostInput.CONFIRMED, now)
+        host.heard_at = host.spoke_at = now
+        self._step(host, HostInput.GOODBYE if parting else HostInput.CONFIRMED, now)
         if reply.as_of >= host.roster_as_of:
             self._apply_roster(host, reply.roster, reply.as_of, met=new_epoch)
 
@@ -261,14 +278,16 @@ class View:
             return
         section = SECTION_OF_VERB[request.verb]
         host.reply_as_of = max(host.reply_as_of, reply.as_of)
+        held = 0
         for vm, record in reply.vms.items():
             known = VmId(vm)
             if host.announce(known, section, record.hash, reply.as_of):
                 host.hold(known, section, record.hash, record.body, self.bodies)
+                held += 1
         if set(request.vms) - reply.vms.keys() - set(reply.remaining):
             # The host has no such section now although it announced one: its roster will tell.
             self._relist(host)
-        if reply.vms:
+        if held:
             host.retries = 0
         else:
             self._put_off(host, now)
@@ -284,27 +303,39 @@ class View:
                 self._events.append(BrokerEvent(back=True))
         self._canary_at = now
 
+    def reconnected(self, now: float) -> None:
+        """The stream's connection was lost and is back: hosts may have lost theirs with it, so they get the grace."""
+        self._silence_from = now + GRACE_S
+
     def tick(self, now: float) -> None:
-        """Judge silence, and put off requests whose time has come. Call it about once a second."""
+        """Judge silence, and take up requests that were put off until now. Call it about once a second."""
         if self._canary_at is not None and self.broker_ok and now - self._canary_at > CANARY_MISSING_S:
             self.broker_ok = False
             self._events.append(BrokerEvent(back=False))
         for host in self.hosts.values():
-            if self.broker_ok:
-                self._judge_silence(host, now)
+            if self.broker_ok and self._canary_at is not None:
+                self._judge_silence(host, self._canary_at, now)
+            self._give_up_waiting(host, now)
             if host.retry_at and host.retry_at <= now:
                 host.retry_at = 0.0
                 self._want(host)
 
-    def _judge_silence(self, host: Host, now: float) -> None:
+    def _judge_silence(self, host: Host, proven: float, now: float) -> None:
+        """Count a host's silence up to the last canary only: later nobody knows whether messages come through."""
         if host.state not in {HostState.SYNCING, HostState.LIVE, HostState.LATE}:
             return
-        silent = now - max(host.heard_at, self._silence_from)
+        silent = proven - max(host.heard_at, self._silence_from)
         tick_s = host.facts.tick_ms / 1000
         if silent > max(LOST_S, 5 * tick_s):
             self._step(host, HostInput.SILENT_LOST, now)
         elif silent > 2 * tick_s + SLACK_S and host.state is HostState.LIVE:
             self._step(host, HostInput.SILENT_LATE, now)
+
+    def _give_up_waiting(self, host: Host, now: float) -> None:
+        """A request that never came back, by whatever fault of ours, must not keep the host from being asked again."""
+        request = host.in_flight
+        if request is not None and now - request.sent_at > FORGOTTEN_S:
+            self.request_failed(request, HostDidNotAnswer("the request was forgotten"), now)
 
     # --- outputs ------------------------------------------------------------------------------------------------
 
@@ -354,11 +385,11 @@ class View:
     @staticmethod
     def _next(host: Host) -> tuple[Verb, tuple[VmId, ...]] | None:
         """What to ask the host next: its roster first, for it says what else is missing."""
-        if host.state is HostState.STOPPED:
+        if host.state in {HostState.STOPPED, HostState.LOST}:
             return None
         if host.want_roster:
             return Verb.GET_ROSTER, ()
-        if host.confirmed and host.state is not HostState.LOST:
+        if host.confirmed:
             for section in BODIED:
                 unheld = host.unheld(section)
                 if unheld:

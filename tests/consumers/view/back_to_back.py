@@ -117,9 +117,9 @@ class SimpleHost:
         self.session.tick(now)
         self.pump()
 
-    def stop_vm(self, vm: VmId) -> None:
+    def stop_vm(self, vm: VmId, now: float) -> None:
         self.domains[vm].token = 0
-        self.session.lifecycle(LifecycleEvent(vm, LifecycleChange.STOPPED, STOPPED))
+        self.session.lifecycle(LifecycleEvent(vm, LifecycleChange.STOPPED, STOPPED), now)
 
     def start_vm(self, vm: VmId) -> None:
         self.tokens += 1

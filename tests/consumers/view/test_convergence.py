@@ -48,7 +48,7 @@ class Fleet(RuleBasedStateMachine):
     def power_changes(self, number: int) -> None:
         host, vm = self.host_of(number), vm_number(number)
         if host.domains[vm].token:
-            host.stop_vm(vm)
+            host.stop_vm(vm, self.table.now)
         else:
             host.start_vm(vm)
 

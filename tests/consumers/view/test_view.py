@@ -123,7 +123,7 @@ def test_a_lost_roster_is_asked_for_when_the_next_frame_does_not_fit() -> None:
     """A frame of another layout is never applied to the wrong VMs (rule: Apply)."""
     table = live_table()
     table.now += 3
-    table.host.stop_vm(vm_number(1))
+    table.host.stop_vm(vm_number(1), table.now)
     table.host.tick(table.now)
     assert lose(table, Kind.ROSTER) == 1
     table.deliver()
@@ -279,7 +279,7 @@ def test_a_vm_that_vanished_leaves_only_by_roster() -> None:
     """Absence is evidence only in a roster of the live epoch (promise V3)."""
     table = live_table()
     del table.host.domains[vm_number(2)]
-    table.host.stop_vm(vm_number(1))
+    table.host.stop_vm(vm_number(1), table.now)
     table.step()
     assert vm_number(2) not in table.view.vms
     assert table.row(1).status == "Down"
@@ -289,7 +289,7 @@ def test_a_vm_that_vanished_leaves_only_by_roster() -> None:
 def test_a_restarted_vm_forgets_what_its_old_life_was_like() -> None:
     """A new start token drops info, status and guestDetails of the life before, until they are told anew."""
     table = live_table()
-    table.host.stop_vm(vm_number(1))
+    table.host.stop_vm(vm_number(1), table.now)
     table.step()
     table.host.start_vm(vm_number(1))
     table.step()
@@ -304,7 +304,7 @@ def test_an_active_claim_beats_a_down_one() -> None:
     second.domains[shared] = type(first.domains[shared])(shared, 0)
     table.step()
     assert table.row(1).host == "host-0"
-    first.stop_vm(shared)
+    first.stop_vm(shared, table.now)
     second.start_vm(shared)
     table.step()
     row = table.row(1)

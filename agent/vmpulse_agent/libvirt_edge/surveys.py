@@ -1,0 +1,212 @@
+"""Looking at all domains while some of their monitors hang (promise A1).
+
+A bulk call blocks in the first monitor that hangs, for as long as it does, and cannot be stopped. With NOWAIT it passes
+over domains that some other call holds; so a call that is stuck also guards its domain, and a domain costs one thread at
+most. The rules:
+
+- As long as nothing is stuck, one call asks all domains.
+- A call that is late is looked into: only if some monitor has been busy with one command for long, or if it is late
+  beyond hope, is it given up, and every domain is asked by a *probe*, a call of its own. What does not answer soon is a
+  *suspect*, for as long as its probe goes on; that is also how it is noticed when it comes back.
+- While anything is stuck, one call asks those that have answered, and probes ask the rest but the suspects. Where no
+  probe is left, domains are not asked. Their states are known all the same: these take no monitor.
+- A survey that nobody could wait for goes on, and is handed to who asks next; no other is begun meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
+from itertools import count
+from typing import Final, NamedTuple
+
+from vmpulse_agent.errors import HypervisorError, HypervisorTimeout
+from vmpulse_agent.libvirt_edge import bulk
+from vmpulse_agent.libvirt_edge.bulk import Found, Seen
+from vmpulse_agent.libvirt_edge.connection import Connection
+from vmpulse_agent.libvirt_edge.handles import Handles
+from vmpulse_agent.libvirt_edge.lanes import Lanes
+from vmpulse_agent.libvirt_edge.monitors import Monitors
+from vmpulse_agent.libvirt_edge.stats import Moment
+from vmpulse_agent.libvirt_edge.tokens import Lives
+from vmpulse_contract.identity import VmId
+
+TURN_SHARE: Final = 0.2
+PATIENCE_SHARE: Final = 0.4
+PROBE_SHARE: Final = 0.3
+"""Of the look deadline: waiting for a turn, for all domains together, for each alone; together they stay within it."""
+BEYOND_HOPE: Final = 4
+"""Look deadlines after which a call is stuck, whatever libvirt says of the monitors: it tells nothing of migrations."""
+
+
+class Survey(NamedTuple):
+    """All domains at one moment. ``answered`` as in DomainLook, for all of them."""
+
+    moment: Moment
+    seen: Mapping[VmId, Seen]
+    answered: Mapping[VmId, bool | None]
+
+
+class Surveyor:
+    """Looks at all domains. All methods belong to the event loop."""
+
+    def __init__(self, connection: Connection, lanes: Lanes, lives: Lives) -> None:
+        self._connection = connection
+        self._lanes = lanes
+        self._lives = lives
+        self._prober = bulk.Prober(lives)
+        self._monitors = Monitors()
+        self._deadline_s = connection.options.look_deadline_s
+        self._patience_s = PATIENCE_SHARE * self._deadline_s
+        self._calls = count()
+        self._one = asyncio.Lock()
+        self._bulk = asyncio.Lock()
+        self._flight: asyncio.Task[Survey] | None = None
+        self._answering: frozenset[VmId] = frozenset()
+
+    def trusted(self) -> frozenset[VmId] | None:
+        """Whom it is safe to ask together with others; None: everybody."""
+        return self._answering if self._lanes.stuck else None
+
+    async def states(self) -> Survey:
+        """Look at the states alone, without waiting for any other call. Raises HypervisorError."""
+        moment = Moment.now()
+        found = await self._listed(bulk.states)
+        return Survey(moment, found.seen, {vm: None if seen.record.active else True for vm, seen in found.seen.items()})
+
+    async def whole(self) -> Survey:
+        """Look at the states and ask the monitors. Raises HypervisorError."""
+        try:
+            async with asyncio.timeout(self._deadline_s), self._one:
+                return await self._landed()
+        except TimeoutError:
+            msg = f"look: no answer within {self._deadline_s:g} s; it goes on"
+            raise HypervisorTimeout(msg) from None
+
+    def forget(self) -> None:
+        """The connection was lost, or is being closed: what is under way is of no use."""
+        if self._flight is not None:
+            self._flight.cancel()
+            self._flight = None
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """One bulk call at a time, if that is soon: two at once pass over each other's domains as busy."""
+        try:
+            async with asyncio.timeout(TURN_SHARE * self._deadline_s):
+                await self._bulk.acquire()
+        except TimeoutError:
+            yield
+            return
+        try:
+            yield
+        finally:
+            self._bulk.release()
+
+    async def _landed(self) -> Survey:
+        flight = self._flight
+        if flight is None or (flight.done() and (flight.cancelled() or flight.exception() is not None)):
+            flight = self._flight = asyncio.create_task(self._survey())
+        try:
+            return await asyncio.shield(flight)
+        finally:
+            if flight.done() and self._flight is flight:
+                self._flight = None
+
+    async def _survey(self) -> Survey:
+        async with self.turn():
+            moment, found = Moment.now(), await self._together()
+            if found is None:
+                moment, found = Moment.now(), await self._listed(bulk.states_and_blocked)
+            found = await self._complete(found)
+        return self._judged(moment, found)
+
+    # --- all together ---------------------------------------------------------------------------------------------
+
+    async def _together(self) -> Found | None:
+        """One call for all who are trusted; None if it is stuck."""
+        if not self._lanes.look.free:
+            return None
+        only = self.trusted()
+        hopeless_s = BEYOND_HOPE * self._deadline_s
+
+        def work(handles: Handles) -> Found:
+            return bulk.look(handles, self._lives, only)
+
+        call = asyncio.create_task(self._connection.call(self._lanes.look, next(self._calls), work, hopeless_s))
+        try:
+            pause = self._patience_s
+            while not (await asyncio.wait({call}, timeout=pause))[0]:
+                if await self._stuck():
+                    return None
+                pause *= 2
+            return call.result()
+        except HypervisorTimeout:
+            return None
+        finally:
+            # Given up, its lane counts it as overdue; that must have happened before anybody asks.
+            call.cancel()
+            await asyncio.gather(call, return_exceptions=True)
+
+    async def _stuck(self) -> bool:
+        """Whether some monitor hangs, rather than all of them being slow."""
+        lane, deadline_s = self._lanes.state, self._connection.options.read_deadline_s
+        waited_ms = await self._connection.call(lane, next(self._calls), bulk.longest_wait_ms, deadline_s)
+        return waited_ms >= 1000 * self._patience_s / 2
+
+    async def _listed(self, read: Callable[[Handles, Lives], Found]) -> Found:
+        def work(handles: Handles) -> Found:
+            return read(handles, self._lives)
+
+        return await self._connection.call(self._lanes.state, next(self._calls), work, self._deadline_s)
+
+    # --- one by one -----------------------------------------------------------------------------------------------
+
+    async def _complete(self, found: Found) -> Found:
+        """Ask each active domain that was not asked, except suspects."""
+        rest = [
+            vm
+            for vm, seen in found.seen.items()
+            if seen.record.active and vm not in found.asked and not self._suspected(vm)
+        ]
+        # Those that will hardly answer come last: each of them may cost a thread.
+        rest.sort(key=found.blocked.__contains__)
+        probed = await self._probe_each(rest)
+        return Found({**found.seen, **probed}, found.asked | probed.keys())
+
+    async def _probe_each(self, vms: Collection[VmId]) -> dict[VmId, Seen]:
+        if not vms or not self._lanes.probe.free:
+            return {}
+        seen = await asyncio.gather(*map(self._probe, vms))
+        return {vm: one for vm, one in zip(vms, seen, strict=True) if one is not None}
+
+    async def _probe(self, vm: VmId) -> Seen | None:
+        deadline_s = PROBE_SHARE * self._deadline_s
+        try:
+            return await self._connection.call(
+                self._lanes.probe, ("probe", vm), lambda handles: self._prober.ask(handles, vm), deadline_s
+            )
+        except HypervisorError:
+            # It hangs, it has just ended, or no thread was left for it.
+            return None
+
+    def _suspected(self, vm: VmId) -> bool:
+        return self._lanes.probe.busy(("probe", vm))
+
+    # --- who answered ---------------------------------------------------------------------------------------------
+
+    def _judged(self, moment: Moment, found: Found) -> Survey:
+        answered = {vm: self._answered(vm, found) for vm in found.seen}
+        self._monitors.keep_only({(vm, seen.record.domain_id) for vm, seen in found.seen.items() if seen.record.active})
+        self._answering = frozenset(vm for vm, answer in answered.items() if answer)
+        return Survey(moment, found.seen, answered)
+
+    def _answered(self, vm: VmId, found: Found) -> bool | None:
+        record = found.seen[vm].record
+        if not (record.active and self._connection.has_monitors):
+            # A driver without monitors never fails to ask one.
+            return True
+        if vm in found.asked:
+            return self._monitors.answered(record, stuck=self._lanes.stuck)
+        return False if self._suspected(vm) else None
