@@ -91,6 +91,8 @@ class Counters(msgspec.Struct):
     """What the session has done, for metrics."""
 
     frames: int = 0
+    frames_withheld: int = 0
+    """Ticks whose frame nobody could be told of; the next frame says all that they would have said."""
     rosters: int = 0
     changes: int = 0
     coalesced: int = 0
@@ -205,6 +207,7 @@ class Session:
     def tick(self, now: float) -> None:
         """Publish a frame: the look of this tick is in, or has failed."""
         self._tick_due = True
+        self.counters.frames_withheld += not (self._begun and self._connected)
         if now - self._roster_at >= ROSTER_PERIOD_S:
             self._roster_due = True
         self._flush(now)

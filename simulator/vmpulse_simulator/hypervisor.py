@@ -91,6 +91,7 @@ class SimulatedHypervisor:
     async def look(self, *, states_only: bool = False) -> Look:
         """Look at all domains."""
         now = self.clock()
+        self._remember(now)
         looks = [domain.look(now) for domain in self.domains.values()]
         return Look(now, [state_of(look) for look in looks] if states_only else looks)
 

@@ -8,6 +8,7 @@ import signal
 import sys
 import tempfile
 import time
+from operator import itemgetter
 from pathlib import Path
 
 from tests.lab.checks import CHECKS, Bench
@@ -52,13 +53,14 @@ def _run(folder: Path) -> dict[str, object]:
                 _say(f"FAIL  {check.__name__}: {type(error).__name__}: {error}")
             else:
                 _say(f"ok    {check.__name__} ({time.monotonic() - began:.1f} s)")
-        for what, seconds in bench.latencies.items():
+        for what, seconds in sorted(bench.latencies.items(), key=itemgetter(1), reverse=True):
             _say(f"      {what}: {seconds * 1000:.0f} ms")
     slowest = max(bench.latencies.values(), default=0.0)
     return {
         "domains": DOMAINS,
         "checks": len(CHECKS),
         "failed": failed,
+        "measured": len(bench.latencies),
         "lifecycle_ms_max": round(slowest * 1000, 1),
     }
 

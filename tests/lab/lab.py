@@ -20,6 +20,7 @@ import libvirt
 
 from tests.lab.private_libvirt import PrivateLibvirt
 from vmpulse_simulator.private_broker import BrokerUser, PrivateBroker
+from vmpulse_simulator.view_process import GUARD
 
 HOST: Final = "lab-host"
 USERS: Final = (
@@ -40,14 +41,14 @@ class CheckFailed(Exception):
 
 
 class Program:
-    """A program of ours as a real process, with its log in a file."""
+    """A program of ours as a real process, with its log in a file; the kernel kills it if the lab is killed."""
 
     def __init__(self, name: str, arguments: list[str], folder: Path, environment: dict[str, str]) -> None:
         self.name = name
         self.log = folder / f"{name}.log"
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", *arguments],
+                [sys.executable, "-I", "-S", str(GUARD), str(os.getpid()), sys.executable, "-m", *arguments],
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
@@ -72,16 +73,29 @@ class Program:
 
 
 class Lab:
-    """Everything of one run; use ``running`` as a context manager."""
+    """Everything of one run; use ``running`` as a context manager.
 
-    def __init__(self, folder: Path, hypervisor: PrivateLibvirt, broker: PrivateBroker) -> None:
+    Args:
+        folder: for logs and password files.
+        hypervisor: the libvirt that is used.
+        broker: the broker that agent and view meet at.
+        stack: whatever is started here is ended by it, also if the next part does not start.
+    """
+
+    def __init__(
+        self, folder: Path, hypervisor: PrivateLibvirt, broker: PrivateBroker, stack: contextlib.ExitStack
+    ) -> None:
         self.folder = folder
         self.hypervisor = hypervisor
         self.broker = broker
         self.connection = libvirt.open(hypervisor.uri)
+        stack.callback(self._disconnect)
         self.view = Program("view", self._view_arguments(), folder, self._secret("VIEW", "engine.view"))
-        self.api = httpx.Client(base_url=self._api_url(), timeout=2.0)
+        stack.callback(self.view.stop)
+        self.api = stack.enter_context(httpx.Client(base_url=self._api_url(), timeout=2.0))
         self.agent = self.start_agent()
+        # Ended first, so that its goodbye is seen; by a lambda, since a check may have put another in its place.
+        stack.callback(lambda: self.agent.stop())
 
     def start_agent(self) -> Program:
         """Start the agent, as an operator would."""
@@ -110,12 +124,17 @@ class Lab:
             time.sleep(POLL_S)
         raise CheckFailed(f"the view did not say where it listens: {self.view.log.read_text()[-500:]}")
 
-    def call(self, verb: str, *vms: str) -> subprocess.CompletedProcess[str]:
-        """Run ``vmpulse call`` for the lab's host."""
+    def call(self, verb: str, *vms: str, host: str = HOST) -> subprocess.CompletedProcess[str]:
+        """Run ``vmpulse call --json``."""
         url = f"amqp://engine.cli@{self.broker.host}:{self.broker.port}/"
-        command = [sys.executable, "-m", "vmpulse_consumers", "call", "--broker-url", url, "--json", HOST, verb, *vms]
-        environment = os.environ | self._secret("CLI", "engine.cli")
-        environment["VMPULSE_BROKER_PASSWORD_FILE"] = environment["VMPULSE_CLI_BROKER_PASSWORD_FILE"]
+        secret = self._secret("CLI", "engine.cli")["VMPULSE_CLI_BROKER_PASSWORD_FILE"]
+        options = ("--broker-url", url, "--broker-password-file", secret, "--json")
+        return self.vmpulse("call", *options, host, verb, *vms)
+
+    def vmpulse(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run ``vmpulse`` to its end, against the lab's view."""
+        command = [sys.executable, "-m", "vmpulse_consumers", *arguments]
+        environment = os.environ | {"VMPULSE_API": str(self.api.base_url)}
         return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=30, check=False)
 
     # --- reading ------------------------------------------------------------------------------------------------
@@ -138,6 +157,11 @@ class Lab:
         row: Row = self.api.get(f"/api/v1/hosts/{HOST}").raise_for_status().json()
         return row
 
+    def live(self) -> bool:
+        """Whether the view knows the lab's host and calls it live."""
+        hosts = self.api.get("/api/v1/hosts").raise_for_status().json()["hosts"]
+        return [(host["host"], host["state"]) for host in hosts] == [(HOST, "live")]
+
     def until(self, what: str, holds: Callable[[], bool], seconds: float) -> float:
         """Wait until something holds; gives the seconds it took. Raises CheckFailed at the deadline."""
         began = time.monotonic()
@@ -153,25 +177,18 @@ class Lab:
         """A condition for ``until``."""
         return lambda: (row := self.row(vm)) is not None and row["status"] == status
 
-    def stop(self) -> None:
-        """End the programs, the agent first, so that its goodbye is seen."""
-        self.agent.stop()
-        self.api.close()
-        self.view.stop()
+    def _disconnect(self) -> None:
         with contextlib.suppress(libvirt.libvirtError):
             self.connection.close()
 
 
 @contextlib.contextmanager
 def running(folder: Path, say: Callable[[str], None]) -> Iterator[Lab]:
-    """Start a broker, a libvirt, the view and the agent; end all of it afterwards."""
-    say("starting a private RabbitMQ ...")
-    with PrivateBroker(root=folder, users=USERS) as broker:
+    """Start a broker, a libvirt, the view and the agent; end all of it afterwards, in the reverse order."""
+    with contextlib.ExitStack() as stack:
+        say("starting a private RabbitMQ ...")
+        broker = stack.enter_context(PrivateBroker(root=folder, users=USERS))
         say("starting a private libvirt ...")
-        with PrivateLibvirt(folder / "libvirt", HOST) as hypervisor:
-            say("starting the view and the agent ...")
-            lab = Lab(folder, hypervisor, broker)
-            try:
-                yield lab
-            finally:
-                lab.stop()
+        hypervisor = stack.enter_context(PrivateLibvirt(folder / "libvirt", HOST))
+        say("starting the view and the agent ...")
+        yield Lab(folder, hypervisor, broker, stack)

@@ -221,7 +221,8 @@ async def test_lost_tombstone_is_not_clean(known: bool) -> None:  # noqa: FBT001
     clock = Clock()
     truth = await true_of(clock)
     with serving(truth, clock) as view:
-        view.hosts[0] |= {"tombstones": []} if known else {"host": "host-00009"}
+        fault: dict[str, Any] = {"tombstones": []} if known else {"host": "host-00009"}
+        view.hosts[0] |= fault
         found = await judged(view, truth, clock, within_s=0.0)
     assert [mismatch.what for mismatch in found.vms] == ["tombstone"]
     assert (found.clean, found.mismatched_vms) == (False, 1)

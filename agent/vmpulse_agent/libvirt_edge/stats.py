@@ -167,7 +167,7 @@ def exit_of(state: int, reason: int) -> Exit | None:
 
 
 def domain_look(
-    record: Record, life: Life | None, evidence: Evidence, answered: bool | None, moment: Moment
+    record: Record, life: Life | None, evidence: Evidence, *, answered: bool | None, moment: Moment
 ) -> DomainLook:
     """One domain of a look.
 

@@ -1,8 +1,8 @@
 """Looking at all domains while some of their monitors hang (promise A1).
 
 A bulk call blocks in the first monitor that hangs, for as long as it does, and cannot be stopped. With NOWAIT it passes
-over domains that some other call holds; so a call that is stuck also guards its domain, and a domain costs one thread at
-most. The rules:
+over domains that some other call holds; so a call that is stuck also guards its domain, and a domain costs at most one
+thread. The rules:
 
 - As long as nothing is stuck, one call asks all domains.
 - A call that is late is looked into: only if some monitor has been busy with one command for long, or if it is late

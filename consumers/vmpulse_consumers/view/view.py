@@ -268,7 +268,9 @@ class View:
         new_epoch = host.adopt(reply.epoch, now)
         host.measure(reply.monotonic_ms, request.sent_at, now)
         host.heard_at = host.spoke_at = now
-        self._step(host, HostInput.GOODBYE if parting else HostInput.CONFIRMED, now)
+        self._step(host, HostInput.CONFIRMED, now)
+        if parting:
+            self._step(host, HostInput.GOODBYE, now)
         if reply.as_of >= host.roster_as_of:
             self._apply_roster(host, reply.roster, reply.as_of, met=new_epoch)
 

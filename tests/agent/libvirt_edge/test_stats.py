@@ -6,23 +6,34 @@ import libvirt
 import pytest
 
 from tests.agent.libvirt_edge.recorded import ACTIVE_XML, DEVICES, HUNG, RUNNING
-from vmpulse_agent.hypervisor import DomainLook, Exit
+from vmpulse_agent.hypervisor import DomainLook, Exit, LifecycleChange, LifecycleEvent
 from vmpulse_agent.libvirt_edge import domain_xml, stats
-from vmpulse_agent.libvirt_edge.evidence import Evidence, Role
+from vmpulse_agent.libvirt_edge.events import RawEvent, translate
+from vmpulse_agent.libvirt_edge.evidence import Evidence, EvidenceBook, Role
 from vmpulse_agent.libvirt_edge.monitors import Monitors
-from vmpulse_agent.libvirt_edge.stats import Record, domain_look, exit_of, memory_usage, pause_code, status
+from vmpulse_agent.libvirt_edge.stats import (
+    BALLOON_OLD_S,
+    Moment,
+    Record,
+    domain_look,
+    exit_of,
+    memory_usage,
+    pause_code,
+    status,
+)
 from vmpulse_agent.libvirt_edge.tokens import Life
 from vmpulse_contract.identity import VmId
 from vmpulse_contract.values import ExitCode, ExitReason, PauseCode, VmStatus
 
 VM = VmId(bytes(range(16)))
 LIFE = Life(7, 4711, 1_000_000_000)
+NOW = Moment(12.5, 3_500_000_000, 1_800_000_000.0)
 
 
 def look(given: dict[str, int], domain_id: int = 1, life: Life | None = LIFE) -> DomainLook:
     """One domain in one look, two and a half seconds after its start."""
     record = Record(VM, domain_id, "d", given)
-    return domain_look(record, life, Evidence(), answered=True, now_ns=3_500_000_000)
+    return domain_look(record, life, Evidence(), answered=True, moment=NOW)
 
 
 def test_running_domain() -> None:
@@ -64,7 +75,7 @@ def test_test_driver_record() -> None:
         (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_POSTCOPY, Role.SOURCE, VmStatus.PAUSED),
         (libvirt.VIR_DOMAIN_SHUTDOWN, 1, None, VmStatus.POWERING_DOWN),
         (libvirt.VIR_DOMAIN_PMSUSPENDED, 0, None, VmStatus.PAUSED),
-        (libvirt.VIR_DOMAIN_CRASHED, 1, None, VmStatus.DOWN),
+        (libvirt.VIR_DOMAIN_CRASHED, libvirt.VIR_DOMAIN_CRASHED_PANICKED, None, VmStatus.PAUSED),
         (libvirt.VIR_DOMAIN_NOSTATE, 0, None, VmStatus.UNKNOWN),
         (99, 99, None, VmStatus.UNKNOWN),
     ],
@@ -79,7 +90,35 @@ def test_exit() -> None:
     failed = Exit(ExitCode.ERROR, ExitReason.LIBVIRT_START_FAILED)
     assert exit_of(libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_SHUTOFF_FAILED) == failed
     assert exit_of(libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_SHUTOFF_UNKNOWN) is None
-    assert exit_of(libvirt.VIR_DOMAIN_CRASHED, 0) == Exit(ExitCode.ERROR, ExitReason.GENERIC_ERROR)
+
+
+@pytest.mark.parametrize("detail", [libvirt.VIR_DOMAIN_EVENT_STOPPED_CRASHED, libvirt.VIR_DOMAIN_EVENT_STOPPED_FAILED])
+def test_a_crash_is_told_alike_by_event_and_state(detail: int) -> None:
+    """A tombstone does not depend on whether anybody heard the event."""
+    lost = Exit(ExitCode.ERROR, ExitReason.LOST_QEMU_CONNECTION)
+    raw = RawEvent(libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, VM, (libvirt.VIR_DOMAIN_EVENT_STOPPED, detail))
+    assert translate(raw, EvidenceBook()) == [LifecycleEvent(VM, LifecycleChange.STOPPED, lost)]
+    assert exit_of(libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_SHUTOFF_CRASHED) == lost
+    assert exit_of(libvirt.VIR_DOMAIN_CRASHED, 0) == lost
+
+
+@pytest.mark.parametrize("state", range(libvirt.VIR_DOMAIN_PMSUSPENDED + 2))
+@pytest.mark.parametrize("reason", range(16))
+@pytest.mark.parametrize("life", [LIFE, None])
+def test_down_only_without_a_token(state: int, reason: int, life: Life | None) -> None:
+    """An active domain has a process, which holds its disks: whatever its state, it is not Down."""
+    seen = look({"state.state": state, "state.reason": reason}, life=life)
+    assert seen.status is not VmStatus.DOWN
+    assert (seen.token != 0) is (life is not None)
+
+
+def test_active_and_shut_off_is_in_between() -> None:
+    """libvirt gives a domain its id before its state when it starts, and takes its process last when it ends."""
+    shut_off = {"state.state": libvirt.VIR_DOMAIN_SHUTOFF, "state.reason": libvirt.VIR_DOMAIN_SHUTOFF_DESTROYED}
+    assert Record(VM, 1, "d", shut_off).starting
+    assert not Record(VM, -1, "d", shut_off).starting
+    assert look(shut_off, life=None).status is VmStatus.WAIT_FOR_LAUNCH
+    assert look(shut_off).status is VmStatus.POWERING_DOWN
 
 
 @pytest.mark.parametrize(
@@ -96,7 +135,24 @@ def test_exit() -> None:
 )
 def test_memory_usage(given: dict[str, object], percent: int | None) -> None:
     """From the guest's own balloon statistics, which may say anything, or not at all."""
-    assert memory_usage(given) == percent
+    assert memory_usage(given, NOW.wall_s) == percent
+
+
+@pytest.mark.parametrize(
+    "reported,percent",
+    [
+        (0, 75),
+        (NOW.wall_s - BALLOON_OLD_S, 75),
+        (NOW.wall_s - BALLOON_OLD_S - 1, None),
+        (NOW.wall_s + 3600, 75),
+    ],
+)
+def test_last_words_of_a_balloon_driver(reported: float, percent: int | None) -> None:
+    """libvirt repeats what a dead driver said: after two minutes it is unknown; a clock set back does no harm."""
+    said = {"balloon.available": 1000, "balloon.unused": 250, "balloon.last-update": int(reported)}
+    assert memory_usage(said, NOW.wall_s) == percent
+    counters = stats.counters(Record(VM, 1, "d", said), LIFE, domain_xml.device_facts(ACTIVE_XML), NOW)
+    assert (counters.memory is None) is (percent is None)
 
 
 def test_pause_code() -> None:
@@ -112,7 +168,7 @@ def test_pause_code() -> None:
 
 def test_device_counters() -> None:
     """Counters by device, joined with the XML."""
-    counters = stats.counters(Record(VM, 1, "d", DEVICES), LIFE, domain_xml.device_facts(ACTIVE_XML), 12.5)
+    counters = stats.counters(Record(VM, 1, "d", DEVICES), LIFE, domain_xml.device_facts(ACTIVE_XML), NOW)
     (disk,) = counters.disks
     (card,) = counters.network
     assert (disk.name, disk.image_id, disk.read_bytes, disk.truesize) == ("vda", "disk-d0", 512, 4096)

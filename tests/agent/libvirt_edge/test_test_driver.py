@@ -17,7 +17,7 @@ from vmpulse_agent.hypervisor import DeviceCounters, Exit, LifecycleChange, Sect
 from vmpulse_agent.libvirt_edge import LibvirtHypervisor, LibvirtOptions, domain_xml, reading
 from vmpulse_agent.libvirt_edge.evidence import Role
 from vmpulse_agent.libvirt_edge.guest_agent import GuestFacts
-from vmpulse_contract import sections
+from vmpulse_contract import limits, sections
 from vmpulse_contract.identity import VmId
 from vmpulse_contract.sections import GuestDetails, NetIface, Section, Status
 from vmpulse_contract.values import ExitCode, ExitReason, PauseCode, VmStatus
@@ -176,8 +176,28 @@ async def test_device_sample_and_host_stats(follower: Following) -> None:
     assert sample.domains == {VM: DeviceCounters(domain.token)}
     await follower.hypervisor.host_stats()
     stats = await follower.hypervisor.host_stats()
-    assert (stats.vm_count, stats.vm_active, stats.vm_migrating) == (1, 1, 0)
+    assert (stats.vm_count, stats.vm_active, stats.vm_migrating) == (None, None, None)
     assert stats.mem_total
+
+
+async def test_states_alone(follower: Following) -> None:
+    """No monitor is asked, and everything else is as in any look."""
+    (whole,) = (await follower.hypervisor.look()).domains
+    (states,) = (await follower.hypervisor.look(states_only=True)).domains
+    assert states == whole._replace(answered=None)
+
+
+async def test_a_configuration_too_big_to_be_told(
+    follower: Following, driver: libvirt.virConnect, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is refused and said once; everything else is read."""
+    bulk = "x" * limits.BODY_BYTES.maximum
+    await asyncio.to_thread(driver.defineXML, NEW_XML.replace("<memory>", f"<description>{bulk}</description><memory>"))
+    for _ in range(2):
+        reading = await follower.hypervisor.read(NEW, frozenset(Section))
+        assert (reading.config, reading.info and reading.info.vm_name) == (None, "new")
+    (said,) = caplog.records
+    assert "at most 917504 can be told" in said.getMessage()
 
 
 async def test_forty_domains_in_one_look(follower: Following, driver: libvirt.virConnect) -> None:
