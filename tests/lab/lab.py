@@ -94,8 +94,8 @@ class Lab:
         stack.callback(self.view.stop)
         self.api = stack.enter_context(httpx.Client(base_url=self._api_url(), timeout=2.0))
         self.agent = self.start_agent()
-        # Ended first, so that its goodbye is seen; by a lambda, since a check may have put another in its place.
-        stack.callback(lambda: self.agent.stop())
+        # Ended first, so that its goodbye is seen.
+        stack.callback(self._stop_agent)
 
     def start_agent(self) -> Program:
         """Start the agent, as an operator would."""
@@ -176,6 +176,10 @@ class Lab:
     def status_is(self, vm: str, status: str) -> Callable[[], bool]:
         """A condition for ``until``."""
         return lambda: (row := self.row(vm)) is not None and row["status"] == status
+
+    def _stop_agent(self) -> None:
+        """End the agent that runs now: a check may have put another in the first one's place."""
+        self.agent.stop()
 
     def _disconnect(self) -> None:
         with contextlib.suppress(libvirt.libvirtError):

@@ -1,17 +1,17 @@
 """The libvirt edge: the hypervisor port on a real host. The only package that imports libvirt.
 
 Connections. libvirtd serves at most 5 requests of one connection at a time (``max_client_requests``) and reads nothing
-more of a connection that has reached that, keepalive included. So there are five connections, each with lanes of at
-most 4 threads together:
+more of a connection that has reached that, keepalive included; and a call may wait for one that hangs on the same
+connection (see handles.Askers). So what may hang in a monitor has a connection of its own:
 
-| connection | access     | lanes (threads)              | calls                                               |
-|------------|------------|------------------------------|-----------------------------------------------------|
-| watch      | read-only  | look (2), state (2)          | getAllDomainStats, domainListGetStats, controlInfo; |
-|            |            |                              | events                                              |
-| probes, 2  | read-only  | probe (3 each)               | domainListGetStats of one domain                    |
-| detail     | read-only  | device (2), read (1), job (1)| getAllDomainStats; XMLDesc, state, getCapabilities, |
-|            |            |                              | getVersion, getLibVersion; jobStats, diskErrors     |
-| guest      | read-write | guest (4)                    | guestInfo, interfaceAddresses(AGENT)                |
+| connection  | access     | lanes (threads)          | calls                                                  |
+|-------------|------------|--------------------------|--------------------------------------------------------|
+| watch       | read-only  | state (1)                | getAllDomainStats of STATE, controlInfo, events        |
+| askers, 11  | read-only  | look (2), probe (6),     | getAllDomainStats, domainListGetStats;                 |
+|             |            | device (2), job (1)      | jobStats, diskErrors                                   |
+| detail      | read-only  | read (1)                 | XMLDesc, state, getCapabilities, getVersion,           |
+|             |            |                          | getLibVersion                                          |
+| guest       | read-write | guest (4)                | guestInfo, interfaceAddresses(AGENT)                   |
 
 libvirt refuses guest agent calls on read-only connections ("operation forbidden: read only access prevents ..."). The
 guest connection is not opened when the setting says so; where the daemon does not permit it, what only the guest knows

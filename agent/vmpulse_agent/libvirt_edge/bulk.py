@@ -5,10 +5,7 @@ Everything here blocks: for lanes only.
 
 from __future__ import annotations
 
-import contextlib
-import threading
-from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from typing import Final, NamedTuple, TypeAlias
 
 import libvirt
@@ -47,17 +44,23 @@ class Found(NamedTuple):
     blocked: frozenset[VmId] = frozenset()
 
 
-def look(handles: Handles, lives: Lives, only: Collection[VmId] | None) -> Found:
+def look(connection: libvirt.virConnect, handles: Handles, lives: Lives, only: Collection[VmId] | None) -> Found:
     """Look at all domains, active and inactive, asking the monitors of *only* these; None: of all.
 
     Raises libvirtError.
     """
     if only is None:
-        seen = _all_seen(handles.watch.getAllDomainStats(handles.look_groups, _ALL | handles.nowait), lives)
+        seen = _all_seen(connection.getAllDomainStats(handles.look_groups, _ALL | handles.nowait), lives)
         return Found(seen, frozenset(seen))
-    listed = handles.watch.getAllDomainStats(_STATE, _ALL | handles.nowait)
-    asked = _all_seen(_ask_some(handles.watch, listed, handles.look_groups, handles.nowait, only), lives)
+    listed = connection.getAllDomainStats(_STATE, _ALL | handles.nowait)
+    asked = _all_seen(_ask_some(connection, listed, handles.look_groups, handles.nowait, only), lives)
     return Found(_all_seen(listed, lives) | asked, frozenset(asked))
+
+
+def probe(connection: libvirt.virConnect, handles: Handles, lives: Lives, vm: VmId) -> Seen | None:
+    """Ask one domain. It blocks for as long as the monitor hangs. Raises libvirtError."""
+    domain = connection.lookupByUUID(vm)
+    return _all_seen(connection.domainListGetStats([domain], handles.look_groups, handles.nowait), lives).get(vm)
 
 
 def states(handles: Handles, lives: Lives) -> Found:
@@ -72,9 +75,13 @@ def states_and_blocked(handles: Handles, lives: Lives) -> Found:
     return found._replace(blocked=blocked)
 
 
-def longest_wait_ms(handles: Handles) -> int:
-    """For how long the slowest monitor now has been busy with one command. It takes no monitor. Raises libvirtError."""
-    return max(map(_waits_ms, (domain for domain, _ in handles.watch.getAllDomainStats(_STATE, _ACTIVE))), default=0)
+def longest_wait_ms(handles: Handles, only: Collection[VmId] | None) -> int:
+    """For how long the slowest monitor of *only* these now has been busy with one command. It takes no monitor.
+
+    Raises libvirtError.
+    """
+    listed = handles.watch.getAllDomainStats(_STATE, _ACTIVE | handles.nowait)
+    return max((_waits_ms(domain) for domain, _ in listed if only is None or VmId(domain.UUID()) in only), default=0)
 
 
 def _waits_ms(domain: libvirt.virDomain) -> int:
@@ -110,34 +117,6 @@ def _seen(record: Record, lives: Lives) -> Seen:
     return Seen(record, lives.life(record.vm, record.domain_id, record.name, starting=record.starting))
 
 
-class Prober:
-    """Asks domains one by one, spread over the connections that are there for it."""
-
-    def __init__(self, lives: Lives) -> None:
-        self._lives = lives
-        self._lock = threading.Lock()
-        self._calls: Counter[int] = Counter()
-
-    def ask(self, handles: Handles, vm: VmId) -> Seen | None:
-        """Ask one domain. It blocks for as long as the monitor hangs. Raises libvirtError."""
-        with self._least_used(handles.probes) as connection:
-            domain = connection.lookupByUUID(vm)
-            answer = connection.domainListGetStats([domain], handles.look_groups, handles.nowait)
-        return _all_seen(answer, self._lives).get(vm)
-
-    @contextlib.contextmanager
-    def _least_used(self, connections: tuple[libvirt.virConnect, ...]) -> Iterator[libvirt.virConnect]:
-        """So that none has more calls than the daemon serves of one connection."""
-        with self._lock:
-            index = min(range(len(connections)), key=self._calls.__getitem__)
-            self._calls[index] += 1
-        try:
-            yield connections[index]
-        finally:
-            with self._lock:
-                self._calls[index] -= 1
-
-
 class Devices:
     """Device counters of the active domains, and what their XML says of the devices, read once for each incarnation."""
 
@@ -153,10 +132,10 @@ class Devices:
             self._facts.pop(key, None)
 
     def sample(
-        self, handles: Handles, moment: stats.Moment, only: Collection[VmId] | None
+        self, connection: libvirt.virConnect, handles: Handles, moment: stats.Moment, only: Collection[VmId] | None
     ) -> dict[VmId, DeviceCounters]:
         """Take the counters of *only* these domains; None: of all active ones. Raises libvirtError."""
-        connection, groups, nowait = handles.detail, handles.device_groups, handles.nowait
+        groups, nowait = handles.device_groups, handles.nowait
         if only is None:
             listed = answer = connection.getAllDomainStats(groups, _ACTIVE | nowait)
         else:

@@ -35,8 +35,9 @@ class Listener(NamedTuple):
 class Connection:
     """The way to one libvirt."""
 
-    def __init__(self, options: LibvirtOptions, listener: Listener) -> None:
+    def __init__(self, options: LibvirtOptions, listener: Listener, askers: int) -> None:
         self.options = options
+        self._askers = askers
         self._listener = listener
         # Two, so that an opening that is stuck does not keep us from letting go.
         self._lane = Lane("connect", 2)
@@ -105,7 +106,12 @@ class Connection:
                 loop.call_soon_threadsafe(deliver, generation, *details)
 
         def work() -> Held:
-            return open_handles(self.options, lambda event: post(self._heard, event), lambda why: post(self._lose, why))
+            return open_handles(
+                self.options,
+                lambda event: post(self._heard, event),
+                lambda why: post(self._lose, why),
+                self._askers,
+            )
 
         held = await self._lane.run("open", work, self.options.connect_deadline_s, discard=self._let_go)
         if self._stillborn is not None and self._stillborn[0] == generation:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple, TypeVar
 
@@ -30,7 +31,7 @@ class Handles(NamedTuple):
     """The open connections and the flags that this driver takes; ``guest`` is None where agents cannot be asked."""
 
     watch: libvirt.virConnect
-    probes: tuple[libvirt.virConnect, ...]
+    askers: tuple[libvirt.virConnect, ...]
     detail: libvirt.virConnect
     guest: libvirt.virConnect | None
     look_groups: int
@@ -41,7 +42,7 @@ class Handles(NamedTuple):
     def distinct(self) -> list[libvirt.virConnect]:
         """Each connection once: with the test driver they are the same."""
         found: list[libvirt.virConnect] = []
-        for connection in (self.watch, *self.probes, self.detail, self.guest):
+        for connection in (self.watch, *self.askers, self.detail, self.guest):
             if connection is not None and connection not in found:
                 found.append(connection)
         return found
@@ -52,7 +53,7 @@ class Handles(NamedTuple):
 
 
 def open_handles(
-    options: LibvirtOptions, deliver: Callable[[events.RawEvent], None], lost: Callable[[str], None]
+    options: LibvirtOptions, deliver: Callable[[events.RawEvent], None], lost: Callable[[str], None], askers: int
 ) -> Held:
     """Open everything.
 
@@ -60,16 +61,42 @@ def open_handles(
         options: where and how.
         deliver: called in libvirt's event thread for each event.
         lost: called there with the reason when any of the connections breaks.
+        askers: how many connections to open for calls that may hang.
 
     Raises:
         HypervisorUnavailable: the message says how to mend it.
     """
     opened: list[libvirt.virConnect] = []
     try:
-        return Held(_open(options, deliver, lost, opened))
+        return Held(_open(options, deliver, lost, opened, askers))
     except libvirt.libvirtError as error:
         _close_each(opened)
         raise complaints.unavailable(options.uri, error) from error
+
+
+class Askers:
+    """Hands each call that may hang a connection of its own.
+
+    Two calls at once on one connection are no good where the first hangs: before libvirt 10.2 its client may lose the
+    wake-up for the second, which then waits for the first or for the next keepalive ("fix race in waking up client
+    event loop").
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._calls: Counter[int] = Counter()
+
+    @contextlib.contextmanager
+    def one(self, handles: Handles) -> Iterator[libvirt.virConnect]:
+        """Lend the least used one: one that is free, as there are as many as lanes' threads that need one."""
+        with self._lock:
+            index = min(range(len(handles.askers)), key=self._calls.__getitem__)
+            self._calls[index] += 1
+        try:
+            yield handles.askers[index]
+        finally:
+            with self._lock:
+                self._calls[index] -= 1
 
 
 class Held:
@@ -124,6 +151,7 @@ def _open(
     deliver: Callable[[events.RawEvent], None],
     lost: Callable[[str], None],
     opened: list[libvirt.virConnect],
+    askers_wanted: int,
 ) -> Handles:
     def connect(open_one: Callable[[str], libvirt.virConnect]) -> libvirt.virConnect:
         connection = open_one(options.uri)
@@ -134,7 +162,7 @@ def _open(
     watch = connect(libvirt.openReadOnly)
     # The domains of a test connection are its own: another connection would see others.
     apart = not is_test(options.uri)
-    probes = (connect(libvirt.openReadOnly), connect(libvirt.openReadOnly)) if apart else (watch,)
+    askers = tuple(connect(libvirt.openReadOnly) for _ in range(askers_wanted)) if apart else (watch,)
     detail = connect(libvirt.openReadOnly) if apart else watch
     guest = None
     if options.guest_agent and apart:
@@ -142,7 +170,7 @@ def _open(
             guest = connect(libvirt.open)
     return Handles(
         watch=watch,
-        probes=probes,
+        askers=askers,
         detail=detail,
         guest=guest,
         look_groups=_supported(watch, stats.LOOK_GROUPS),

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from itertools import count
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import libvirt
 
@@ -29,6 +30,7 @@ from vmpulse_agent.libvirt_edge import bulk, events, host_stats, reading, stats
 from vmpulse_agent.libvirt_edge.connection import Connection, Listener
 from vmpulse_agent.libvirt_edge.evidence import EvidenceBook, Role
 from vmpulse_agent.libvirt_edge.guest_agent import GuestFacts
+from vmpulse_agent.libvirt_edge.handles import Askers, Handles
 from vmpulse_agent.libvirt_edge.host_stats import CpuTicks
 from vmpulse_agent.libvirt_edge.lanes import lanes
 from vmpulse_agent.libvirt_edge.options import LibvirtOptions, is_local_qemu
@@ -44,6 +46,7 @@ from vmpulse_contract.verbs import HostStats
 if TYPE_CHECKING:
     from vmpulse_agent.hypervisor import Hypervisor
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 HOST_DEADLINE_S: Final = 2.0
@@ -56,12 +59,14 @@ class LibvirtHypervisor:
 
     def __init__(self, options: LibvirtOptions | None = None) -> None:
         self.options = options or LibvirtOptions()
-        self._connection = Connection(self.options, Listener(self._heard, self._lost, self._back))
         self._lanes = lanes()
+        listener = Listener(self._heard, self._lost, self._back)
+        self._connection = Connection(self.options, listener, self._lanes.hangable)
+        self._askers = Askers()
         self._calls = count()
         self._notify: Notify | None = None
         self._lives = Lives(self.options.run_dir if is_local_qemu(self.options.uri) else None)
-        self._surveyor = Surveyor(self._connection, self._lanes, self._lives)
+        self._surveyor = Surveyor(self._connection, self._lanes, self._lives, self._askers)
         self._devices = bulk.Devices(self._lives)
         self._evidence = EvidenceBook()
         self._guests: dict[VmId, GuestFacts] = {}
@@ -93,6 +98,11 @@ class LibvirtHypervisor:
         """Give the facts of the host. Raises HypervisorError."""
         key = ("facts", next(self._calls))
         return await self._connection.call(self._lanes.read, key, reading.host_facts, self.options.read_deadline_s)
+
+    def _apart(self, handles: Handles, work: Callable[[libvirt.virConnect], T]) -> T:
+        """Do what may hang on a connection of its own. For lanes."""
+        with self._askers.one(handles) as connection:
+            return work(connection)
 
     def _say(self, event: HypervisorEvent) -> None:
         if self._notify is not None:
@@ -158,7 +168,7 @@ class LibvirtHypervisor:
             role = await self._connection.call(
                 self._lanes.job,
                 ("role", vm),
-                lambda handles: reading.migration_role(handles, vm),
+                lambda handles: self._apart(handles, lambda connection: reading.migration_role(connection, vm)),
                 self.options.read_deadline_s,
             )
         except HypervisorError:
@@ -248,7 +258,7 @@ class LibvirtHypervisor:
             self._evidence.about(vm).pause_code = await self._connection.call(
                 self._lanes.job,
                 ("disks", vm),
-                lambda handles: reading.disk_error(handles, vm),
+                lambda handles: self._apart(handles, lambda connection: reading.disk_error(connection, vm)),
                 self.options.read_deadline_s,
             )
         except HypervisorError:
@@ -264,7 +274,9 @@ class LibvirtHypervisor:
             taken = await self._connection.call(
                 self._lanes.device,
                 next(self._calls),
-                lambda handles: self._devices.sample(handles, moment, only),
+                lambda handles: self._apart(
+                    handles, lambda connection: self._devices.sample(connection, handles, moment, only)
+                ),
                 self.options.device_deadline_s,
             )
         for vm in taken.keys() & self._guests.keys():

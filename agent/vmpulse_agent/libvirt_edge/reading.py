@@ -81,15 +81,15 @@ def ask_guest(handles: Handles, vm: VmId) -> GuestFacts | None:
         return None
 
 
-def migration_role(handles: Handles, vm: VmId) -> Role | None:
+def migration_role(connection: libvirt.virConnect, vm: VmId) -> Role | None:
     """What the domain's current job makes of it. It may wait for the monitor. Raises libvirtError."""
-    job = handles.detail.lookupByUUID(vm).jobStats()
+    job = connection.lookupByUUID(vm).jobStats()
     return _ROLES.get(job.get("operation", libvirt.VIR_DOMAIN_JOB_OPERATION_UNKNOWN))
 
 
-def disk_error(handles: Handles, vm: VmId) -> PauseCode:
+def disk_error(connection: libvirt.virConnect, vm: VmId) -> PauseCode:
     """Why the disks of a paused domain fail, where no event has told. It waits for the monitor. Raises libvirtError."""
-    errors = handles.detail.lookupByUUID(vm).diskErrors()
+    errors = connection.lookupByUUID(vm).diskErrors()
     return PauseCode.ENOSPC if libvirt.VIR_DOMAIN_DISK_ERROR_NO_SPACE in errors.values() else PauseCode.EOTHER
 
 

@@ -25,7 +25,7 @@ from vmpulse_agent.errors import HypervisorError, HypervisorTimeout
 from vmpulse_agent.libvirt_edge import bulk
 from vmpulse_agent.libvirt_edge.bulk import Found, Seen
 from vmpulse_agent.libvirt_edge.connection import Connection
-from vmpulse_agent.libvirt_edge.handles import Handles
+from vmpulse_agent.libvirt_edge.handles import Askers, Handles
 from vmpulse_agent.libvirt_edge.lanes import Lanes
 from vmpulse_agent.libvirt_edge.monitors import Monitors
 from vmpulse_agent.libvirt_edge.stats import Moment
@@ -51,11 +51,11 @@ class Survey(NamedTuple):
 class Surveyor:
     """Looks at all domains. All methods belong to the event loop."""
 
-    def __init__(self, connection: Connection, lanes: Lanes, lives: Lives) -> None:
+    def __init__(self, connection: Connection, lanes: Lanes, lives: Lives, askers: Askers) -> None:
         self._connection = connection
         self._lanes = lanes
         self._lives = lives
-        self._prober = bulk.Prober(lives)
+        self._askers = askers
         self._monitors = Monitors()
         self._deadline_s = connection.options.look_deadline_s
         self._patience_s = PATIENCE_SHARE * self._deadline_s
@@ -132,13 +132,14 @@ class Surveyor:
         hopeless_s = BEYOND_HOPE * self._deadline_s
 
         def work(handles: Handles) -> Found:
-            return bulk.look(handles, self._lives, only)
+            with self._askers.one(handles) as connection:
+                return bulk.look(connection, handles, self._lives, only)
 
         call = asyncio.create_task(self._connection.call(self._lanes.look, next(self._calls), work, hopeless_s))
         try:
             pause = self._patience_s
             while not (await asyncio.wait({call}, timeout=pause))[0]:
-                if await self._stuck():
+                if await self._stuck(only):
                     return None
                 pause *= 2
             return call.result()
@@ -149,10 +150,14 @@ class Surveyor:
             call.cancel()
             await asyncio.gather(call, return_exceptions=True)
 
-    async def _stuck(self) -> bool:
+    async def _stuck(self, only: Collection[VmId] | None) -> bool:
         """Whether some monitor hangs, rather than all of them being slow."""
         lane, deadline_s = self._lanes.state, self._connection.options.read_deadline_s
-        waited_ms = await self._connection.call(lane, next(self._calls), bulk.longest_wait_ms, deadline_s)
+
+        def work(handles: Handles) -> int:
+            return bulk.longest_wait_ms(handles, only)
+
+        waited_ms = await self._connection.call(lane, next(self._calls), work, deadline_s)
         return waited_ms >= 1000 * self._patience_s / 2
 
     async def _listed(self, read: Callable[[Handles, Lives], Found]) -> Found:
@@ -183,10 +188,13 @@ class Surveyor:
 
     async def _probe(self, vm: VmId) -> Seen | None:
         deadline_s = PROBE_SHARE * self._deadline_s
+
+        def work(handles: Handles) -> Seen | None:
+            with self._askers.one(handles) as connection:
+                return bulk.probe(connection, handles, self._lives, vm)
+
         try:
-            return await self._connection.call(
-                self._lanes.probe, ("probe", vm), lambda handles: self._prober.ask(handles, vm), deadline_s
-            )
+            return await self._connection.call(self._lanes.probe, ("probe", vm), work, deadline_s)
         except HypervisorError:
             # It hangs, it has just ended, or no thread was left for it.
             return None

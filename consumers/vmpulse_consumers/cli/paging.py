@@ -28,7 +28,8 @@ def fetch(
     api: Api, rows: Literal["vms", "hosts"], parameters: dict[str, Any], args: argparse.Namespace, largest: int
 ) -> tuple[Page, bytes]:
     """Fetch the page that *args* ask for: decoded, and as JSON. Raises ConsumerError."""
-    parameters = {name: value for name, value in parameters.items() if value}
+    # An empty value is a value: the view says whether it is allowed.
+    parameters = {name: value for name, value in parameters.items() if value is not None}
     path, offset = f"/api/v1/{rows}", {"offset": args.offset} if args.offset is not None else {}
     if not args.all:
         limit = {"limit": args.limit} if args.limit is not None else {}

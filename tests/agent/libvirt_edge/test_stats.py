@@ -113,7 +113,7 @@ def test_down_only_without_a_token(state: int, reason: int, life: Life | None) -
 
 
 def test_active_and_shut_off_is_in_between() -> None:
-    """libvirt gives a domain its id before its state when it starts, and takes its process last when it ends."""
+    """Libvirt gives a domain its id before its state when it starts, and takes its process last when it ends."""
     shut_off = {"state.state": libvirt.VIR_DOMAIN_SHUTOFF, "state.reason": libvirt.VIR_DOMAIN_SHUTOFF_DESTROYED}
     assert Record(VM, 1, "d", shut_off).starting
     assert not Record(VM, -1, "d", shut_off).starting
@@ -148,7 +148,7 @@ def test_memory_usage(given: dict[str, object], percent: int | None) -> None:
     ],
 )
 def test_last_words_of_a_balloon_driver(reported: float, percent: int | None) -> None:
-    """libvirt repeats what a dead driver said: after two minutes it is unknown; a clock set back does no harm."""
+    """Libvirt repeats what a dead driver said: after two minutes it is unknown; a clock set back does no harm."""
     said = {"balloon.available": 1000, "balloon.unused": 250, "balloon.last-update": int(reported)}
     assert memory_usage(said, NOW.wall_s) == percent
     counters = stats.counters(Record(VM, 1, "d", said), LIFE, domain_xml.device_facts(ACTIVE_XML), NOW)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vmpulse_agent.libvirt_edge.tokens import Lives, start_ticks, token
+from vmpulse_agent.libvirt_edge.tokens import Life, Lives, start_ticks, token
 from vmpulse_contract.identity import VmId, vm_text
 
 VM = VmId(bytes(range(16)))
@@ -108,3 +108,14 @@ def test_token_is_64_bits_and_never_0(boot_id: bytes, start: bytes, domain_id: i
 def test_any_stat_line_is_survived(stat: bytes) -> None:
     """A number or none."""
     assert start_ticks(stat) is None or start_ticks(b"1 (x) S " + b"0 " * 18 + b"5 0") == 5
+
+
+@pytest.mark.parametrize("letter,blocked", [("S", False), ("R", False), ("D", True), ("T", True), ("t", True)])
+def test_blocked_process(tmp_path: Path, letter: str, blocked: bool) -> None:
+    """Stopped or waiting for a device, whatever its name holds; without a pid nothing is said."""
+    (tmp_path / "5").mkdir()
+    (tmp_path / "5" / "stat").write_text(f"5 (a) D (b) {letter} 1 5 5 0\n")
+    lives = Lives(None, tmp_path)
+    assert lives.blocked(Life(1, 5)) is blocked
+    assert not lives.blocked(Life(1, 6))
+    assert not lives.blocked(Life(1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 
 import pytest
@@ -45,6 +46,7 @@ async def test_no_view_there() -> None:
         (("vm", "../fleet"), "allowed"),
         (("host", "nobody"), "allowed: a host's id, FQDN or UUID"),
         (("host", ""), "allowed: a host's id, FQDN or UUID"),
+        (("vms", "--host", ""), "allowed: a host's id, FQDN or UUID"),
         (("vms", "--sort", "color"), "allowed: name, host, status, age, cpu, mem, elapsed"),
         (("vms", "--status", "happy"), "allowed: Down, Up, Powering up"),
         (("vms", "--limit", "many"), "allowed: 1 to 1000"),
@@ -121,6 +123,42 @@ async def test_help_documents_exit_codes() -> None:
     assert done.code == 0
     for words in ("vms", "vm ", "hosts", "host ", "exit codes:", "130"):
         assert words in done.out
+
+
+@pytest.mark.parametrize("command, words", [("view", "rights of engine.view"), ("call", "rights of engine.cli")])
+async def test_help_of_programs_that_need_a_broker(command: str, words: str) -> None:
+    """``--help`` of what talks to the broker says what it needs there, and lists its exit codes."""
+    done = await run(command, "--help")
+    assert done.code == 0
+    for expected in ("needs:", words, "exit codes:", "  0 ", "  1 ", "  2 "):
+        assert expected in done.out
+
+
+@pytest.mark.parametrize(
+    "package, program, arguments",
+    [
+        ("uvloop", "vmpulse", ("view",)),
+        ("aio_pika", "vmpulse", ("call", "a-host", "list")),
+        ("rich", "vmpulse", ("vms",)),
+        ("libvirt", "vmpulse-agent", ("run",)),
+        ("aio_pika", "vmpulse-agent", ("run",)),
+        ("pythonjsonlogger", "vmpulse-agent", ("run",)),
+    ],
+)
+async def test_extra_that_is_not_installed(package: str, program: str, arguments: tuple[str, ...]) -> None:
+    """Without a package of its extra a program ends with 1 and one line that says which extra to install."""
+    module, extra = {"vmpulse": ("vmpulse_consumers", "consumers"), "vmpulse-agent": ("vmpulse_agent", "agent")}[
+        program
+    ]
+    code = (
+        f"import sys; sys.modules[{package!r}] = None; from {module}.__main__ import main; sys.exit(main(sys.argv[1:]))"
+    )
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", code, *arguments), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    out, err = await process.communicate()
+    assert (process.returncode, out) == (1, b"")
+    assert err.decode() == f"{program}: the package {package} is missing here: install vmpulse[{extra}]\n"
 
 
 @pytest.mark.parametrize("arguments", [(), ("nosuch",), ("vms", "--nosuch"), ("vms", "--limit", "1", "--all")])

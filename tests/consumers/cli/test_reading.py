@@ -87,6 +87,14 @@ async def test_one_vm_is_shown_with_its_sections(api: str) -> None:
     assert row["claims"][0]["owner"] is True
 
 
+@pytest.mark.parametrize("arguments", [("vms",), ("vm", VM_1), ("hosts",), ("host", "alpha")])
+async def test_pipes_get_no_padding(api: str, arguments: tuple[str, ...]) -> None:
+    """No line that goes into a pipe or a file ends with blanks."""
+    done = await run(*arguments, api=api)
+    assert done.code == 0, done.err
+    assert done.lines == done.out.splitlines()
+
+
 async def test_hosts_are_listed_as_a_table(api: str) -> None:
     """Each host is a line with its state and counts."""
     done = await run("hosts", "--sort", "-vms", api=api)

@@ -139,6 +139,7 @@ async def test_pages_make_up_the_whole_list(steady_api: httpx.AsyncClient) -> No
 @pytest.mark.parametrize(
     "query, where, allowed",
     [
+        ("host=", "parameter host", "a host's id, FQDN or UUID"),
         ("nosuch=1", "query", "host, label, status"),
         ("limit=0", "parameter limit", "1 to 1000"),
         ("limit=1001", "parameter limit", "1 to 1000"),

@@ -5,8 +5,8 @@ No clock: ``now`` is a number that the test moves. No mock: every byte is made b
 
 from __future__ import annotations
 
-from collections import deque
-from typing import NamedTuple
+from collections import defaultdict, deque
+from typing import TYPE_CHECKING, NamedTuple
 
 from vmpulse_agent import answers
 from vmpulse_agent.hypervisor import DomainLook, Exit, LifecycleChange, LifecycleEvent, Look, SectionReading
@@ -17,8 +17,13 @@ from vmpulse_contract import sections, verbs, wire
 from vmpulse_contract.errors import UnknownHost
 from vmpulse_contract.identity import HostId, VmId
 from vmpulse_contract.sections import GuestDetails, Info, NetIface, Section, Status
-from vmpulse_contract.stream import HostFacts, Tombstone
+from vmpulse_contract.stream import HostFacts, RosterMessage, Tombstone
+from vmpulse_contract.topology import Kind
 from vmpulse_contract.values import ExitCode, ExitReason, VmStatus
+from vmpulse_contract.verbs import RosterReply, Verb
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 STOPPED = Exit(ExitCode.NORMAL, ExitReason.USER_SHUTDOWN)
 
@@ -33,6 +38,44 @@ class Delivery(NamedTuple):
 
     host: HostId
     message: Outgoing
+    epoch: int
+
+
+class Values(NamedTuple):
+    """What a frame says of one VM, and when that was read."""
+
+    sampled_at: float
+    mem_usage: int | None
+
+
+class Said:
+    """All that the sessions of one host have ever said: what the view may show of it, and in which order."""
+
+    def __init__(self) -> None:
+        self.frames: dict[tuple[int, int], dict[VmId, Values]] = {}
+        """By epoch and seq."""
+        self.rosters: defaultdict[tuple[int, int], list[frozenset[VmId]]] = defaultdict(list)
+        """By epoch and seq, or the as_of of a reply."""
+        self.hashes: defaultdict[tuple[int, VmId, Section], list[int]] = defaultdict(list)
+        """The announced hashes of a section within one epoch, in order; 0 first."""
+
+    def note_hashes(self, session: Session) -> None:
+        """Append what has changed of what the session has announced."""
+        for row in session.ledger.order:
+            for section in Section:
+                history = self.hashes[session.epoch, row.vm, section]
+                if not history or history[-1] != row.announced[section]:
+                    history.append(row.announced[section])
+
+    def note_message(self, session: Session, message: Outgoing) -> None:
+        """Remember what a frame or a roster that is about to be published says."""
+        if message.kind is Kind.FRAME:
+            self.frames[session.epoch, message.seq] = {
+                row.vm: Values(row.sampled_at, row.mem_usage) for row in session.ledger.order
+            }
+        elif message.kind is Kind.ROSTER:
+            roster = wire.read_stream(message.body, RosterMessage).roster
+            self.rosters[session.epoch, message.seq].append(frozenset(roster.vm_ids()))
 
 
 class Domain:
@@ -45,6 +88,7 @@ class Domain:
         self.user = "nobody"
         self.app = "app-1"
         self.cpu_ns = 0
+        self.answered = True
 
     @property
     def status(self) -> VmStatus:
@@ -71,7 +115,16 @@ class SimpleHost:
         self.tokens = 10_000 * (1 + numbers.start)
         self.queue: deque[Delivery] = deque()
         self.tombstones: list[Tombstone] = []
+        self.said = Said()
+        self.rival: Session | None = None
+        """A second live agent for this host; ``session`` is the one that holds the rpc queue."""
         self.session = self.begin(now, epoch)
+
+    def sessions(self) -> Iterator[Session]:
+        """The live agents: one, or by somebody's mistake two."""
+        yield self.session
+        if self.rival is not None:
+            yield self.rival
 
     def begin(self, now: float, epoch: int) -> Session:
         """Start an agent: a new epoch over the same domains."""
@@ -90,6 +143,7 @@ class SimpleHost:
                 domain.vm,
                 domain.token,
                 domain.status,
+                answered=domain.answered,
                 elapsed_ms=5000 if domain.token else None,
                 cpu_time_ns=domain.cpu_ns if domain.token else None,
                 cpu_system_ns=domain.cpu_ns // 4 if domain.token else None,
@@ -97,14 +151,20 @@ class SimpleHost:
             )
             for domain in self.domains.values()
         ]
-        self.session.looked(Look(now, looks), now)
-        for vm in self.session.drain_unread():
-            self.session.section_read(self.domains[vm].reading(), now)
+        for session in self.sessions():
+            session.looked(Look(now, looks), now)
+            self.said.note_hashes(session)
+            for vm in session.drain_unread():
+                if vm in self.domains:
+                    session.section_read(self.domains[vm].reading(), now)
+                    self.said.note_hashes(session)
         self.pump()
 
     def read_all(self, now: float) -> None:
-        for domain in self.domains.values():
-            self.session.section_read(domain.reading(), now)
+        for session in self.sessions():
+            for domain in self.domains.values():
+                session.section_read(domain.reading(), now)
+                self.said.note_hashes(session)
         self.pump()
 
     def tick(self, now: float) -> None:
@@ -113,13 +173,27 @@ class SimpleHost:
             domain.cpu_ns += 300_000_000 * domain.vm[-1]
         self.look(now)
         self.read_all(now)
-        self.session.wake(now)
-        self.session.tick(now)
+        for session in self.sessions():
+            session.wake(now)
+            session.tick(now)
         self.pump()
 
     def stop_vm(self, vm: VmId, now: float) -> None:
         self.domains[vm].token = 0
-        self.session.lifecycle(LifecycleEvent(vm, LifecycleChange.STOPPED, STOPPED), now)
+        for session in self.sessions():
+            session.lifecycle(LifecycleEvent(vm, LifecycleChange.STOPPED, STOPPED), now)
+
+    def define_vm(self, vm: VmId) -> Domain:
+        """Define a VM here, Down; one that is there already stays as it is."""
+        return self.domains.setdefault(vm, Domain(vm, 0))
+
+    def undefine_vm(self, vm: VmId, now: float) -> None:
+        """Take a VM away, running or not."""
+        if self.domains[vm].token:
+            self.stop_vm(vm, now)
+        for session in self.sessions():
+            session.lifecycle(LifecycleEvent(vm, LifecycleChange.UNDEFINED, None), now)
+        del self.domains[vm]
 
     def start_vm(self, vm: VmId) -> None:
         self.tokens += 1
@@ -128,16 +202,21 @@ class SimpleHost:
 
     def pump(self) -> None:
         """Move what the session says into the view's queue; the broker confirms at once."""
-        for message in self.session.drain():
-            self.queue.append(Delivery(self.id, message))
-            if message.change is not None:
-                self.session.confirmed(message.change, message.seq)
+        for session in self.sessions():
+            self.said.note_hashes(session)
+            for message in session.drain():
+                self.said.note_message(session, message)
+                self.queue.append(Delivery(self.id, message, session.epoch))
+                if message.change is not None:
+                    session.confirmed(message.change, message.seq)
 
     def answer(self, request: Request, now: float) -> bytes:
         """Answer a request as the agent does."""
         body = wire.write(verbs.Request(vms=request.vms))
         asked = verbs.read_request(body)
         reply = answers.answer(self.session, answers.Held(), request.verb, [VmId(vm) for vm in asked.vms], now)
+        if isinstance(reply, RosterReply) and reply.roster is not None:
+            self.said.rosters[reply.epoch, reply.as_of].append(frozenset(reply.roster.vm_ids()))
         return wire.write(reply)
 
 
@@ -155,6 +234,10 @@ class Table:
             )
         }
         self.dead: set[HostId] = set()
+        self.delivered: defaultdict[tuple[HostId, int], int] = defaultdict(int)
+        """The highest seq handed to the view, by host and epoch."""
+        self.confirmed: set[tuple[HostId, int]] = set()
+        """Hosts and epochs of the rosters by verb that the view was given."""
         self.view = View(self.now)
         self.view.canary(self.now)
 
@@ -174,7 +257,8 @@ class Table:
                 self.receive(host.queue.popleft())
 
     def receive(self, delivery: Delivery) -> None:
-        message = delivery.message
+        message, key = delivery.message, (delivery.host, delivery.epoch)
+        self.delivered[key] = max(self.delivered[key], message.seq)
         self.view.receive(message.exchange, message.routing_key, delivery.host, message.body, self.now)
 
     def answer(self) -> int:
@@ -192,7 +276,13 @@ class Table:
         if request.host in self.dead:
             self.view.request_failed(request, UnknownHost("nobody there"), self.now)
             return
-        reply = verbs.read_reply(request.verb, host.answer(request, self.now))
+        self.reply(request, host.answer(request, self.now))
+
+    def reply(self, request: Request, raw: bytes) -> None:
+        """Hand over an answer now, whenever it was made."""
+        reply = verbs.read_reply(request.verb, raw)
+        if request.verb is Verb.GET_ROSTER:
+            self.confirmed.add((request.host, reply.epoch))
         self.view.replied(request, reply, self.now)
 
     def step(self, seconds: float = 3.0) -> None:
@@ -214,18 +304,27 @@ class Table:
         return vm_row(self.view, self.now, self.view.vms[vm_number(number)], with_sections=True, with_claims=True)
 
     def assert_equal(self) -> None:
-        """The view says of every VM of every host what is true."""
-        want = {vm for host in self.hosts.values() for vm in host.domains}
-        assert self.view.vms.keys() == want
+        """The view says of every VM what is true where it runs, or else where it is defined."""
+        where: defaultdict[VmId, list[SimpleHost]] = defaultdict(list)
         for host in self.hosts.values():
-            for domain in host.domains.values():
-                self._assert_vm(host, domain)
+            assert set(self.view.hosts[host.id].vms) == host.domains.keys()
+            for vm in host.domains:
+                where[vm].append(host)
+        assert self.view.vms.keys() == where.keys()
+        for vm, hosts in where.items():
+            owner = self.view.vms[vm].owner
+            assert owner is not None
+            assert owner.id in {host.id for host in hosts if host.domains[vm].token} or not any(
+                host.domains[vm].token for host in hosts
+            )
+            self._assert_vm(self.hosts[owner.id], self.hosts[owner.id].domains[vm])
 
     def _assert_vm(self, host: SimpleHost, domain: Domain) -> None:
         row = vm_row(self.view, self.now, self.view.vms[domain.vm], with_sections=True)
         reading = domain.reading()
         assert row.host == host.id
         assert row.status == domain.status.label
+        assert row.mem_usage == (domain.vm[-1] if domain.token else None)
         assert row.repairing == ()
         assert row.sections is not None
         assert row.sections.info == reading.info
