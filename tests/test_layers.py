@@ -20,7 +20,13 @@ PACKAGES = {
     "vmpulse_simulator": ROOT / "simulator" / "vmpulse_simulator",
 }
 # The cores: values in, values out. A name stands for the module or package and everything below it.
-CORES = ("vmpulse_contract", "vmpulse_agent.session", "vmpulse_agent.ledger", "vmpulse_consumers.view")
+CORES = (
+    "vmpulse_contract",
+    "vmpulse_agent.session",
+    "vmpulse_agent.ledger",
+    "vmpulse_agent.allowance",
+    "vmpulse_consumers.view",
+)
 # What no core may load, not even through others; asked of a fresh interpreter.
 HEAVY = {"asyncio", "socket", "aio_pika", "aiormq", "libvirt", "prometheus_client", "numpy", "threading"}
 MAY_LOAD = {"vmpulse_consumers.view": {"numpy"}}

@@ -12,6 +12,7 @@ import secrets
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from vmpulse_agent import answers
+from vmpulse_agent.allowance import Allowance
 from vmpulse_agent.devices import device_stats
 from vmpulse_agent.errors import HypervisorError
 from vmpulse_agent.hypervisor import (
@@ -22,7 +23,7 @@ from vmpulse_agent.hypervisor import (
     LifecycleEvent,
     SectionsStale,
 )
-from vmpulse_agent.session import URGENT_GAP_S, ChangeKey, Outgoing, Policy, Session
+from vmpulse_agent.session import URGENT_COUNT, URGENT_SPAN_S, ChangeKey, Outgoing, Policy, Session
 from vmpulse_contract import limits, sections, verbs, wire
 from vmpulse_contract.errors import (
     BadRequest,
@@ -208,12 +209,14 @@ class HostAgent:
         At most 5 times a second, for a guest may reset itself as often as it likes; and only at states, which costs no
         monitor an answer.
         """
+        allowance = Allowance(URGENT_COUNT, URGENT_SPAN_S)
         while True:
             await self._look_wanted.wait()
+            await asyncio.sleep(max(0.0, allowance.next_at() - self._now()))
+            allowance.take(self._now())
             self._look_wanted.clear()
             await self._look(states_only=True)
             self._pump()
-            await asyncio.sleep(URGENT_GAP_S)
 
     async def _look(self, *, states_only: bool = False) -> bool:
         try:

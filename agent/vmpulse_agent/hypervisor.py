@@ -28,9 +28,10 @@ class DomainLook(NamedTuple):
     """One domain in one look.
 
     ``token`` is the start token, equal for one life of the domain and new at every start; 0 for an inactive domain, and
-    only for one: an active domain is never Down. ``answered``: True, its monitor gave its values; False, it was
-    asked and gave nothing; None, it was not asked. Without an answer the values are kept from before, with their age.
-    ``exit`` is what the hypervisor remembers of an inactive domain's last end.
+    for one that is being started and has no process yet (WAIT_FOR_LAUNCH). An active domain is never Down.
+    ``answered``: True, its monitor gave its values; False, it was asked and gave nothing; None, it was not asked. With no
+    an answer the values are kept from before, with their age. ``exit`` is what the hypervisor remembers of an inactive
+    domain's last end.
     """
 
     vm: VmId

@@ -88,8 +88,12 @@ class Row:
             self.current_bodies[section] = self.bodies[section] = b""
 
     def observe(self, look: DomainLook, started: float) -> None:
-        """Take in the runtime values of one look at the same incarnation."""
+        """Take in one look at the same incarnation."""
         self.status = look.status
+        self.observe_values(look, started)
+
+    def observe_values(self, look: DomainLook, started: float) -> None:
+        """Take in what a look says beside the status."""
         if look.elapsed_ms is not None:
             self.elapsed_ms, self.elapsed_at = look.elapsed_ms, started
         if not look.answered:

@@ -106,7 +106,12 @@ def _build(settings: AgentSettings, host: HostId, link: AmqpLink, facts: HostFac
     return HostAgent(
         host,
         LibvirtHypervisor(
-            LibvirtOptions(uri=settings.uri, guest_agent=settings.guest_agent, run_dir=Path(settings.run_dir))
+            LibvirtOptions(
+                uri=settings.uri,
+                guest_agent=settings.guest_agent,
+                run_dir=Path(settings.run_dir),
+                tick_s=settings.tick_s,
+            )
         ),
         link,
         facts=facts,

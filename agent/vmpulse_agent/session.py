@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
+from vmpulse_agent.allowance import Allowance
 from vmpulse_agent.hypervisor import DomainLook, Exit, LifecycleChange, LifecycleEvent, Look, SectionReading
 from vmpulse_agent.ledger import Ledger, Row
 from vmpulse_contract import limits, sections, topology, wire
@@ -41,7 +42,8 @@ from vmpulse_contract.values import ExitCode, ExitReason, GoodbyeReason
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-URGENT_GAP_S: Final = 0.2
+URGENT_COUNT: Final = 5
+URGENT_SPAN_S: Final = 1.0
 """Rosters and extra frames go out at most 5 times a second for each host."""
 ROSTER_PERIOD_S: Final = 300.0
 """A roster every 5 minutes, so that a reader of the one exchange can start at any time."""
@@ -138,22 +140,32 @@ class Session:
         self._owed: set[ChangeKey] = set()
         self._statuses: dict[VmId, Status] = {}
         self._exits: dict[VmId, _Ending] = {}
-        self._look_started = float("-inf")
+        self._look_started = self._values_started = float("-inf")
         self._empty_looks = 0
         self._empty_since = 0.0
         self._roster_due = False
         self._roster_at = float("-inf")
+        self._rosters = Allowance(URGENT_COUNT, URGENT_SPAN_S)
         self._tick_due = False
         self._frame_due = False
-        self._frame_at = float("-inf")
+        self._extra_frames = Allowance(URGENT_COUNT, URGENT_SPAN_S)
 
     # --- inputs -------------------------------------------------------------------------------------------------
 
     def looked(self, look: Look, now: float) -> None:
-        """Take in a good look. A look that began before one already taken in is late, and dropped."""
+        """Take in a good look.
+
+        One that began before another that was taken in is late: states and membership are known better by now. Its
+        values still count, unless newer ones are in; a slow host with many events would otherwise never have any.
+        """
+        whole = any(domain.answered is not None for domain in look.domains)
         if look.started <= self._look_started:
             self.counters.looks_late += 1
+            if whole and look.started > self._values_started:
+                self._take_values(look)
             return
+        if whole:
+            self._values_started = look.started
         self._look_started = look.started
         self.counters.looks += 1
         if not self._believed(look):
@@ -220,7 +232,8 @@ class Session:
         """The broker takes messages again: say at once where things stand, unconfirmed changes included."""
         self._connected = True
         self._roster_due = self._frame_due = True
-        self._roster_at = self._frame_at = float("-inf")
+        self._rosters.renew()
+        self._extra_frames.renew()
         for key in self._unconfirmed:
             self._damped[key] = now
         self._unconfirmed.clear()
@@ -269,10 +282,10 @@ class Session:
         if not (self._begun and self._connected):
             return None
         if self._roster_due:
-            return self._roster_at + URGENT_GAP_S
+            return self._rosters.next_at()
         moments = [*self._damped.values()]
         if self._frame_due:
-            moments.append(self._frame_at + URGENT_GAP_S)
+            moments.append(self._extra_frames.next_at())
         return min(moments, default=None)
 
     @property
@@ -321,6 +334,13 @@ class Session:
         # Looks that follow on announcements within milliseconds would see one and the same trouble three times.
         long_enough = look.started - self._empty_since >= EMPTY_TICKS_BELIEVED * self.facts.tick_ms / 1000
         return self._empty_looks >= EMPTY_LOOKS_BELIEVED and long_enough
+
+    def _take_values(self, look: Look) -> None:
+        self._values_started = look.started
+        for domain in look.domains:
+            row = self.ledger.rows.get(domain.vm)
+            if row is not None and row.token == domain.token:
+                row.observe_values(domain, look.started)
 
     def _bounded(self, domains: Sequence[DomainLook]) -> Sequence[DomainLook]:
         """Keep to the limit: beyond it the VMs already told keep their places, and newcomers are counted."""
@@ -427,8 +447,8 @@ class Session:
     def _flush(self, now: float) -> None:
         if not (self._begun and self._connected):
             return
-        # Compared as wake_at computes it: ``now - at >= gap`` may still be false at ``at + gap``, by rounding.
-        if self._roster_due and now >= self._roster_at + URGENT_GAP_S:
+        # Compared as wake_at gives it: ``now - at >= span`` may still be false at ``at + span``, by rounding.
+        if self._roster_due and now >= self._rosters.next_at():
             self._say_roster(now)
         if self._roster_due:
             return
@@ -438,13 +458,14 @@ class Session:
             self._say_change(key, now)
         if self._tick_due:
             self._say_frame(now)
-        elif self._frame_due and now >= self._frame_at + URGENT_GAP_S:
+        elif self._frame_due and now >= self._extra_frames.next_at():
             # Only extra frames keep a distance: a change right after a tick does not wait.
-            self._frame_at = now
+            self._extra_frames.take(now)
             self._say_frame(now)
 
     def _say_roster(self, now: float) -> None:
         self._roster_due, self._roster_at = False, now
+        self._rosters.take(now)
         self._frame_due = True
         self.counters.rosters += 1
         message = RosterMessage(wire.VERSION, self.epoch, self._next_seq(), self.roster(now))

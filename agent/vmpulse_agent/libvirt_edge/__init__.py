@@ -21,7 +21,7 @@ with VIR_DOMAIN_XML_SECURE, and the agent's response timeout, which would be kep
 Hanging domains. A bulk call with NOWAIT passes over domains whose monitor is busy, yet the call that meets a hung
 monitor *first* blocks until it recovers (libvirt 9.0, QEMU stopped by SIGSTOP: the first call hung, the next returned
 in 2 ms with only the static values of that domain). What follows from that is written in surveys. Each call that is
-stuck holds one of libvirtd's workers (``max_workers``, 20) too; bulk calls and probes together may hold 10.
+stuck holds one of libvirtd's workers (``max_workers``, 20) too; those of all these lanes together hold 11 at the worst.
 """
 
 from vmpulse_agent.libvirt_edge.hypervisor import LibvirtHypervisor

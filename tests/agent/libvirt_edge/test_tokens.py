@@ -111,7 +111,7 @@ def test_any_stat_line_is_survived(stat: bytes) -> None:
 
 
 @pytest.mark.parametrize("letter,blocked", [("S", False), ("R", False), ("D", True), ("T", True), ("t", True)])
-def test_blocked_process(tmp_path: Path, letter: str, blocked: bool) -> None:
+def test_blocked_process(tmp_path: Path, letter: str, *, blocked: bool) -> None:
     """Stopped or waiting for a device, whatever its name holds; without a pid nothing is said."""
     (tmp_path / "5").mkdir()
     (tmp_path / "5" / "stat").write_text(f"5 (a) D (b) {letter} 1 5 5 0\n")

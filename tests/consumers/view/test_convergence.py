@@ -91,6 +91,7 @@ class Fleet(RuleBasedStateMachine):
     def canary(self) -> None:
         self.table.view.canary(self.table.now)
         self.proved_at = self.table.now
+        self.silence_counts_only_where_messages_would_come_through()
 
     def step(self) -> None:
         self.proved_at = self.table.now + TICK_S
