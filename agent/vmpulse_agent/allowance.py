@@ -1,26 +1,27 @@
-"""How often something may happen: at once, unless it has happened too often of late. No clock: the caller says when."""
+"""How often something may happen: at once after a pause, and at a steady rate in the long run. No clock in here."""
 
 from __future__ import annotations
 
-from collections import deque
-
 
 class Allowance:
-    """At most *count* times within any *span_s* seconds."""
+    """Once in *gap_s* seconds in the long run, with *burst* times in a row at once; nobody waits longer than *gap_s*.
 
-    def __init__(self, count: int, span_s: float) -> None:
-        self._span_s = span_s
-        self._taken: deque[float] = deque(maxlen=count)
+    The generic cell rate algorithm: ``_due`` runs ahead of the time by *gap_s* for each time it happened.
+    """
+
+    def __init__(self, gap_s: float, burst: int) -> None:
+        self._gap_s = gap_s
+        self._ahead_s = gap_s * (burst - 1)
+        self._due = float("-inf")
 
     def next_at(self) -> float:
         """The earliest moment at which it may happen again; in the past: now."""
-        full = len(self._taken) == self._taken.maxlen
-        return self._taken[0] + self._span_s if full else float("-inf")
+        return self._due - self._ahead_s
 
     def take(self, now: float) -> None:
         """It happens now."""
-        self._taken.append(now)
+        self._due = max(now, self._due) + self._gap_s
 
     def renew(self) -> None:
         """Forget what has been."""
-        self._taken.clear()
+        self._due = float("-inf")

@@ -23,7 +23,7 @@ from vmpulse_agent.hypervisor import (
     LifecycleEvent,
     SectionsStale,
 )
-from vmpulse_agent.session import URGENT_COUNT, URGENT_SPAN_S, ChangeKey, Outgoing, Policy, Session
+from vmpulse_agent.session import URGENT_BURST, URGENT_GAP_S, ChangeKey, Outgoing, Policy, Session
 from vmpulse_contract import limits, sections, verbs, wire
 from vmpulse_contract.errors import (
     BadRequest,
@@ -209,7 +209,7 @@ class HostAgent:
         At most 5 times a second, for a guest may reset itself as often as it likes; and only at states, which costs no
         monitor an answer.
         """
-        allowance = Allowance(URGENT_COUNT, URGENT_SPAN_S)
+        allowance = Allowance(URGENT_GAP_S, URGENT_BURST)
         while True:
             await self._look_wanted.wait()
             await asyncio.sleep(max(0.0, allowance.next_at() - self._now()))

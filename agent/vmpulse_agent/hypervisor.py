@@ -29,8 +29,8 @@ class DomainLook(NamedTuple):
 
     ``token`` is the start token, equal for one life of the domain and new at every start; 0 for an inactive domain, and
     for one that is being started and has no process yet (WAIT_FOR_LAUNCH). An active domain is never Down.
-    ``answered``: True, its monitor gave its values; False, it was asked and gave nothing; None, it was not asked. With no
-    an answer the values are kept from before, with their age. ``exit`` is what the hypervisor remembers of an inactive
+    ``answered``: True, its monitor gave its values; False, it was asked and gave nothing; None, it was not asked. With
+    no answer the values are kept from before, with their age. ``exit`` is what the hypervisor remembers of an inactive
     domain's last end.
     """
 

@@ -28,7 +28,7 @@ class LibvirtOptions(NamedTuple):
     keepalive_interval_s: int = 5
     keepalive_count: int = 3
     retry_first_s: float = 0.2
-    retry_most_s: float = 10.0
+    retry_most_s: float = 2.0
 
     @property
     def look_deadline_s(self) -> float:

@@ -89,13 +89,18 @@ class Fleet(RuleBasedStateMachine):
         return f"word-{self.words}"
 
     def canary(self) -> None:
+        self.nothing_goes_back()
         self.table.view.canary(self.table.now)
         self.proved_at = self.table.now
         self.silence_counts_only_where_messages_would_come_through()
 
     def step(self) -> None:
-        self.proved_at = self.table.now + TICK_S
-        self.table.step(TICK_S)
+        self.table.now += TICK_S
+        self.canary()
+        self.table.view.tick(self.table.now)
+        self.silence_counts_only_where_messages_would_come_through()
+        self.table.step(0.0)
+        self.nothing_goes_back()
 
     # --- the truth changes --------------------------------------------------------------------------------------
 
@@ -400,6 +405,13 @@ class Fleet(RuleBasedStateMachine):
             for vm in view.vms.values()
             if vm.owner is not None
         ]
+
+    @invariant()
+    def no_running_vm_is_said_to_be_down(self) -> None:
+        """V4: Down is said of a VM only where its owner lists it as Down, whatever has arrived of a new life."""
+        for row, host in self.rows() if hasattr(self, "table") else ():
+            token = host.tokens[host.index[VmId(bytes.fromhex(row.id.replace("-", "")))]]
+            assert row.status != VmStatus.DOWN.label or token == 0
 
     @invariant()
     def who_is_not_heard_is_unknown(self) -> None:
