@@ -11,6 +11,7 @@ from aio_pika.abc import AbstractIncomingMessage
 from aio_pika.exceptions import DeliveryError
 
 from tests.real_broker import (
+    TICK_S,
     address,
     agent_at_work,
     agent_of,
@@ -95,7 +96,7 @@ async def test_stream_keeps_its_order_and_frames_carry_least(broker: PrivateBrok
             least = {"user_id", "type", "message_id"}
             if message.type == Kind.FRAME:
                 assert given(message) == least | {"expiration"}
-                assert (message.message_id, message.expiration) == ("-", 6.0)
+                assert (message.message_id, message.expiration) == ("-", topology.FRAME_EXPIRATION_TICKS * TICK_S)
             else:
                 assert given(message) == least | {"content_type", "app_id", "timestamp"}
                 assert (message.content_type, message.app_id) == ("application/msgpack", "vmpulse")

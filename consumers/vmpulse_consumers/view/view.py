@@ -422,7 +422,9 @@ class View:
         added, gone = host.replace_roster(roster, as_of, self.bodies)
         kept = [(old_index[vm], row) for vm, row in host.index.items() if vm in old_index]
         host.block = self.runtime.allocate(len(host.vms))
-        self.runtime.carry(old_block, host.block, kept)
+        # Values are of one life: what began another is not said to be what the last one was until its frame comes.
+        same_life = [(was, row) for was, row in kept if old_tokens[was] == host.tokens[row]]
+        self.runtime.carry(old_block, host.block, same_life)
         self.runtime.release(old_block)
         for vm in gone:
             self._drop_claim(vm, host)

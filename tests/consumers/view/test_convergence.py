@@ -312,6 +312,42 @@ class Fleet(RuleBasedStateMachine):
         self.replies.append(Reply(request, raw))
         self.a_late_reply_arrives(-1)
 
+    @rule(number=NUMBERS, first=st.sampled_from(["nothing", "a VM", "a change"]), seconds=st.sampled_from([0.3, 3.0]))
+    def a_roster_by_verb_comes_late(self, number: int, first: str, seconds: float) -> None:
+        """All is well, and the answer to a question stays under way while the stream tells what came after it."""
+        self.all_is_well_for_a_while(TICK_S)
+        host = self.host_of(number)
+        held = self.table.view.hosts.get(host.id)
+        if held is None or held.in_flight is not None or host.id in self.table.dead:
+            return
+        self.table.view._relist(held)
+        for request in self.table.view.drain_requests(self.table.now):
+            self.table.now += seconds / 2
+            self.replies.append(Reply(request, host.answer(request, self.table.now)))
+        if first == "a VM":
+            self.a_vm_comes_or_goes(number)
+        self.somebody_logs_in(number)
+        self.all_hosts_tick(seconds)
+        if first != "nothing":
+            self.all_arrives(number)
+        while self.replies:
+            self.a_late_reply_arrives(0)
+        self.nothing_goes_back()
+        self.hashes_come_in_the_order_they_were_announced()
+        self.only_rosters_say_who_is_there()
+
+    @rule(number=NUMBERS, kind=st.sampled_from([Kind.CHANGE, Kind.ROSTER, Kind.FRAME]), heals=st.booleans())
+    def all_is_well_but_for_one_loss(self, number: int, kind: Kind, heals: bool) -> None:  # noqa: FBT001 - a drawn value
+        """A change, a roster or a frame is lost, and nothing else; often that is the last fault of all."""
+        self.all_is_well_for_a_while(TICK_S)
+        self.somebody_logs_in(number)
+        if kind is Kind.ROSTER:
+            self.power_changes(number)
+        self.all_hosts_tick(TICK_S)
+        self.one_kind_is_lost(number, kind)
+        if heals:
+            self.faults_stop()
+
     # --- promises -----------------------------------------------------------------------------------------------
 
     def known_hosts(self) -> list[Host]:

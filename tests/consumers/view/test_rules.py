@@ -150,12 +150,32 @@ def test_a_late_repair_does_not_undo_a_newer_change() -> None:
     table.answer_one(table.view.drain_requests(table.now)[0])
     (repair,) = table.view.drain_requests(table.now)
     assert repair.verb is Verb.GET_STATUS
-    old = table.host.answer(repair, table.now)
     table.host.domains[vm_number(1)].user = "second"
+    old = table.host.answer(repair, table.now)
     tick_of(table)
     table.deliver()
     table.reply(repair, old)
     assert user_said(table, 1) == "second"
+
+
+def test_a_repair_never_advances_the_seq() -> None:
+    """What the stream said before a section's reply is admitted after it all the same."""
+    table = live_table()
+    host = in_view(table)
+    table.host.domains[vm_number(1)].user = "missed"
+    tick_of(table)
+    table.host.queue.clear()
+    tick_of(table)
+    table.deliver()
+    table.answer_one(table.view.drain_requests(table.now)[0])
+    seq = host.seq
+    tick_of(table)
+    (repair,) = table.view.drain_requests(table.now)
+    table.answer_one(repair)
+    assert user_said(table, 1) == "missed"
+    assert host.seq == seq
+    table.deliver()
+    assert host.seq == table.host.session.seq
 
 
 def test_a_differing_digest_leads_to_a_question_at_once() -> None:
