@@ -23,6 +23,10 @@ RETIRED_KEPT: Final = 16
 """Retired epochs remembered for each host: one agent restart a minute for a quarter of an hour."""
 CLOCK_SLIP_S: Final = 0.5
 """A frame may seem to come from so little in the future: the offset carries the drift margin."""
+REMEASURE_S: Final = 300.0
+SLOW_S: Final = 1.0
+REMEASURE_SLOW_S: Final = 10.0
+"""A measure that took longer than SLOW_S makes every age look as much too old; it is soon made again."""
 DRIFT: Final = 200e-6
 """Margin for clocks that run apart: twice what a common crystal may drift (100 ppm)."""
 
@@ -71,6 +75,7 @@ class Host:
         "provisional",
         "provisional_seq",
         "queued",
+        "remeasure_at",
         "reply_as_of",
         "retired",
         "retries",
@@ -123,6 +128,7 @@ class Host:
         self.frame_ms: int | None = None
         self.offset: float | None = None
         self.offset_at = 0.0
+        self.remeasure_at = 0.0
         self.want_roster = False
         self.queued = False
         self.in_flight: Request | None = None
@@ -185,6 +191,7 @@ class Host:
         measured = sent_at - monotonic_ms / 1000
         kept = float("-inf") if self.offset is None else self.offset - DRIFT * (now - self.offset_at)
         self.offset, self.offset_at = max(measured, kept), now
+        self.remeasure_at = now + (REMEASURE_S if now - sent_at < SLOW_S else REMEASURE_SLOW_S)
 
     def frame_age(self, now: float) -> float | None:
         """Seconds since the agent made the last frame applied; None before that or before the clock was measured.
@@ -228,6 +235,8 @@ class Host:
             return
         for section in BODIED:
             at, before = row * WIDTH + section, was * WIDTH + section
+            if self.announced[at] == ABSENT and not self.tokens[row]:
+                continue  # of a life whose rosters were all lost: an inactive VM has no such section
             self.held[at], self.bodies[at] = old.held[before], old.bodies[before]
             old.bodies[before] = None
 

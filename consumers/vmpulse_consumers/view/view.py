@@ -47,7 +47,6 @@ CANARY_MISSING_S: Final = 6.0
 """Two canaries missed: the trouble is ours or the broker's."""
 GRACE_S: Final = 30.0
 """After the broker is back, silence counts only so much later: twice an agent's longest back-off."""
-REMEASURE_S: Final = 300.0
 FORGOTTEN_S: Final = 30.0
 """Several times as long as any request may take."""
 SEQ_JUMP: Final = 1 << 32
@@ -190,9 +189,10 @@ class View:
         if frame.digest != host.own_digest() and frame.seq > host.reply_as_of:
             self.counts.digest_mismatches += 1
             self._relist(host)
-        elif now - host.offset_at > REMEASURE_S or (host.offset is not None and host.frame_age(now) is None):
-            if host.frame_age(now) is None:
-                host.offset = None
+        elif host.frame_age(now) is None:
+            host.offset = None  # our own clock stood still: measure anew
+            self._relist(host)
+        elif now > host.remeasure_at:
             self._relist(host)
 
     def _roster(self, host_id: HostId, message: stream.RosterMessage, now: float) -> None:

@@ -9,11 +9,11 @@ import pytest
 from tests.consumers.view.back_to_back import SimpleHost, Table, vm_number
 from vmpulse_consumers.view import HostState, Request
 from vmpulse_consumers.view.bodies import Bodies
-from vmpulse_consumers.view.host import DRIFT, WIDTH, Host
+from vmpulse_consumers.view.host import DRIFT, REMEASURE_S, REMEASURE_SLOW_S, WIDTH, Host
 from vmpulse_consumers.view.ownership import Vm
 from vmpulse_consumers.view.rows import Freshness, heard
 from vmpulse_consumers.view.runtime import Block
-from vmpulse_consumers.view.view import FORGOTTEN_S, GRACE_S, LOST_S, REMEASURE_S, RETRY_S, SEQ_JUMP
+from vmpulse_consumers.view.view import FORGOTTEN_S, GRACE_S, LOST_S, RETRY_S, SEQ_JUMP
 from vmpulse_contract import stream, topology, wire
 from vmpulse_contract.errors import HostDidNotAnswer, MistypedMessage
 from vmpulse_contract.identity import HostId
@@ -613,6 +613,27 @@ def test_the_clock_is_measured_again_every_five_minutes() -> None:
     assert in_view(table).offset_at >= measured + REMEASURE_S
 
 
+def test_a_slow_measure_of_the_clock_is_soon_made_again() -> None:
+    """An answer that took seconds makes every age as much too old, but not for five minutes."""
+    table = Table()
+    table.deliver()
+    (request,) = table.view.drain_requests(table.now)
+    table.now += 5
+    table.view.canary(table.now)
+    table.reply(request, table.host.answer(request, table.now))
+    table.answer()
+    table.step()
+    age = table.row(1).age_s
+    assert age is not None
+    assert age >= 5
+    for _ in range(int(REMEASURE_SLOW_S / 3) + 2):
+        table.step()
+    age = table.row(1).age_s
+    assert age is not None
+    assert age < 0.2
+    assert in_view(table).remeasure_at > table.now + REMEASURE_S / 2
+
+
 def test_a_hung_monitor_makes_its_own_vm_old_and_no_other() -> None:
     """The age of a VM is the frame's and its own: without an answer it grows though frames come (promise V7)."""
     table = live_table()
@@ -778,3 +799,20 @@ def test_a_vm_that_starts_is_not_said_to_be_down_until_its_frame_comes() -> None
         table.receive(table.host.queue.popleft())
     assert table.view.vms[vm_number(1)].active_on(in_view(table))
     assert table.row(1).status != "Down"
+
+
+def test_a_life_whose_rosters_were_lost_leaves_nothing_behind() -> None:
+    """Down, a life of which only the changes arrived, Down again: nothing of that life is shown (promise V1)."""
+    table = live_table()
+    table.host.stop_vm(vm_number(1), table.now)
+    table.step()
+    table.host.start_vm(vm_number(1))
+    tick_of(table)
+    kept = [delivery for delivery in table.host.queue if delivery.message.kind is Kind.CHANGE]
+    table.host.queue.clear()
+    table.host.queue.extend(kept)
+    table.deliver()
+    table.host.stop_vm(vm_number(1), table.now)
+    for _ in range(3):
+        table.step()
+    table.assert_equal()
