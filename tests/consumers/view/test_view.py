@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from tests.consumers.view.back_to_back import Table, vm_number
+from tests.consumers.view.situations import HOST, live_table
 from vmpulse_consumers.view import HostState
 from vmpulse_consumers.view.rows import Freshness
 from vmpulse_consumers.view.view import GRACE_S
@@ -17,18 +18,6 @@ from vmpulse_contract.identity import HostId
 from vmpulse_contract.sections import Section
 from vmpulse_contract.topology import Kind
 from vmpulse_contract.verbs import Verb, read_reply
-
-HOST = HostId("host-0")
-
-
-def live_table(hosts: int = 1, vms: int = 3) -> Table:
-    """Hosts that the view has met, confirmed and repaired."""
-    table = Table(hosts, vms)
-    table.settle()
-    table.step()
-    table.step()
-    table.assert_equal()
-    return table
 
 
 def state(table: Table) -> HostState:
