@@ -14,6 +14,7 @@ from pathlib import Path
 from tests.lab.checks import CHECKS, Bench
 from tests.lab.lab import CheckFailed, running
 from tests.lab.private_libvirt import missing
+from vmpulse_simulator.errors import SimulatorError
 
 DOMAINS = 3
 ROOT = Path(".vmpulse")
@@ -31,7 +32,7 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="lab-", dir=ROOT)).resolve()
     try:
         result = _run(folder)
-    except CheckFailed as error:
+    except (CheckFailed, RuntimeError, SimulatorError) as error:
         sys.stderr.write(f"the lab did not start: {error}\n")
         return 1
     sys.stdout.write(json.dumps(result) + "\n")
