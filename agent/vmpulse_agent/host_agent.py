@@ -119,6 +119,7 @@ class HostAgent:
         self._timer: asyncio.TimerHandle | None = None
         self._look_wanted = asyncio.Event()
         self._to_read: dict[VmId, frozenset[Section]] = {}
+        self._to_reread: dict[VmId, frozenset[Section]] = {}
         self._read_wanted = asyncio.Event()
         self._devices_wanted = asyncio.Event()
 
@@ -279,8 +280,13 @@ class HostAgent:
         self._read_wanted.set()
 
     def _want_read_later(self, vm: VmId, wanted: frozenset[Section]) -> None:
-        """Read again in a moment: what an event made stale must not wait for the next refresh."""
-        asyncio.get_running_loop().call_later(REREAD_S, self._want_read, vm, wanted)
+        """Read again in a moment, for what an event made stale must not wait for a refresh. One timer for each VM."""
+        if vm not in self._to_reread:
+            asyncio.get_running_loop().call_later(REREAD_S, self._reread, vm)
+        self._to_reread[vm] = self._to_reread.get(vm, frozenset()) | wanted
+
+    def _reread(self, vm: VmId) -> None:
+        self._want_read(vm, self._to_reread.pop(vm))
 
     async def _device_loop(self) -> None:
         """Sample devices now and then, and soon after a life began: a new VM is not without for a whole period."""

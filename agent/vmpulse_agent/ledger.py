@@ -48,6 +48,7 @@ class Row:
         "monitor_response",
         "sampled_at",
         "silent_since",
+        "silent_until",
         "status",
         "token",
         "vm",
@@ -61,6 +62,8 @@ class Row:
         self.monitor_response = 0
         self.silent_since: float | None = None
         """Start of the first look in which the monitor was asked and silent; None since it last answered."""
+        self.silent_until = 0.0
+        """Start of the last such look."""
         self.current = [ABSENT] * len(SECTIONS)
         self.current_bodies = [b""] * len(SECTIONS)
         self.announced = [ABSENT] * len(SECTIONS)
@@ -97,8 +100,10 @@ class Row:
         if look.elapsed_ms is not None:
             self.elapsed_ms, self.elapsed_at = look.elapsed_ms, started
         if not look.answered:
-            if look.answered is False and self.silent_since is None:
-                self.silent_since = started
+            if look.answered is False:
+                self.silent_until = started
+                if self.silent_since is None:
+                    self.silent_since = started
             return
         self.silent_since = None
         if self.cpu_user is not None and started - self.cpu_at < CPU_WINDOW_S:

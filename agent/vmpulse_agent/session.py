@@ -71,10 +71,14 @@ class ChangeKey(NamedTuple):
 
 
 class _Ending(NamedTuple):
-    """An announced end of a life: how, and when it was announced."""
+    """An announced end of a life: how, and when it was announced.
+
+    ``standing``: nothing has begun since, so it also explains why the VM is not there at all.
+    """
 
     exit: Exit | None
     noted_at: float
+    standing: bool = True
 
 
 class Outgoing(NamedTuple):
@@ -158,7 +162,8 @@ class Session:
         One that began before another that was taken in is late: states and membership are known better by now. Its
         values still count, unless newer ones are in; a slow host with many events would otherwise never have any.
         """
-        whole = any(domain.answered is not None for domain in look.domains)
+        # Of an inactive domain all is known without a monitor, so it does not tell which kind of look this is.
+        whole = any(domain.token and domain.answered is not None for domain in look.domains)
         if look.started <= self._look_started:
             self.counters.looks_late += 1
             if whole and look.started > self._values_started:
@@ -173,7 +178,7 @@ class Session:
         if self._observe(self._bounded(look.domains), look.started):
             self.ledger.relayout()
             self._roster_due = True
-        self._judge_monitors(look.started, now)
+        self._judge_monitors(now)
         self._flush(now)
 
     def look_failed(self, now: float) -> None:
@@ -188,7 +193,8 @@ class Session:
         if row is None:
             return  # a life that no look has shown has no end to explain, and its note would stay for ever
         if event.change in {LifecycleChange.STARTED, LifecycleChange.RESUMED}:
-            self._exits.pop(event.vm, None)
+            if event.vm in self._exits:
+                self._exits[event.vm] = self._exits[event.vm]._replace(standing=False)
         # A stop ends a running life. An undefined domain is gone if it was inactive; a running one runs on.
         elif event.change is (LifecycleChange.STOPPED if row.token else LifecycleChange.UNDEFINED):
             known = self._exits.get(event.vm)
@@ -329,7 +335,7 @@ class Session:
         if not self._empty_looks:
             self._empty_since = look.started
         self._empty_looks += 1
-        if self._exits.keys() >= self.ledger.rows.keys():
+        if all(vm in self._exits and self._exits[vm].standing for vm in self.ledger.rows):
             return True
         # Looks that follow on announcements within milliseconds would see one and the same trouble three times.
         long_enough = look.started - self._empty_since >= EMPTY_TICKS_BELIEVED * self.facts.tick_ms / 1000
@@ -400,13 +406,13 @@ class Session:
         code, reason = (ending and ending.exit) or remembered or UNEXPLAINED
         self.tombstones.append(Tombstone(row.vm, row.token, code, reason, self.monotonic_ms(at)))
 
-    def _judge_monitors(self, started: float, now: float) -> None:
+    def _judge_monitors(self, now: float) -> None:
         """A monitor that was asked and silent for long is reported so, in ``status`` (VDSM: vm_command_timeout, 60 s).
 
         Only looks that asked it count: when the hypervisor is away, nobody knows how its VMs' monitors do.
         """
         for row in self.ledger.order:
-            silent_s = 0.0 if row.silent_since is None else started - row.silent_since
+            silent_s = 0.0 if row.silent_since is None else row.silent_until - row.silent_since
             response = -1 if silent_s >= self.policy.unresponsive_after_s else 0
             if response != row.monitor_response:
                 row.monitor_response = response

@@ -213,5 +213,5 @@ class SimulatedHypervisor:
 
 
 def state_of(look: DomainLook) -> DomainLook:
-    """What is seen of a domain without its monitor."""
-    return look._replace(cpu_time_ns=None, cpu_system_ns=None, mem_usage=None, answered=None)
+    """What is seen of a domain without its monitor; an inactive one has none to ask."""
+    return look._replace(cpu_time_ns=None, cpu_system_ns=None, mem_usage=None, answered=None if look.token else True)

@@ -280,3 +280,38 @@ def test_readings_of_vms_that_left_are_ignored() -> None:
     session, _ = started(up(A))
     tell(session, B, 5, 11.0)
     assert session.drain() == []
+
+
+def test_a_restart_within_one_look_keeps_its_exit() -> None:
+    """A stop and a start between two looks end one life with the announced exit, though something began since."""
+    session, receiver = started(up(A, token=1))
+    session.lifecycle(LifecycleEvent(A, LifecycleChange.STOPPED, SHUT_DOWN), 11.0)
+    session.lifecycle(LifecycleEvent(A, LifecycleChange.STARTED), 11.05)
+    look_at(session, 11.1, up(A, token=2))
+    receiver.hear(session.drain())
+    assert receiver.roster is not None
+    assert [stone.exit_reason for stone in receiver.roster.tombstones] == [SHUT_DOWN.reason]
+
+
+def test_one_silent_look_and_an_outage_are_no_hung_monitor() -> None:
+    """The time in which nobody asked is not held against a monitor that was silent once before."""
+    session, receiver = started(up(A), policy=Policy(unresponsive_after_s=60.0))
+    look_at(session, 12.0, up(A)._replace(answered=False))
+    for step in range(30):
+        session.look_failed(15.0 + 3 * step)
+    look_at(session, 110.0, up(A)._replace(answered=None))
+    receiver.hear(session.drain())
+    assert session.ledger.rows[A].monitor_response == 0
+    look_at(session, 113.0, up(A)._replace(answered=False))
+    receiver.hear(session.drain())
+    assert session.ledger.rows[A].monitor_response == -1
+
+
+def test_an_inactive_vm_does_not_make_a_look_at_states_a_whole_one() -> None:
+    """With a Down VM on the host, a slow whole look that was overtaken still gives the others' values."""
+    session, receiver = started(up(A), down(B))
+    look_at(session, 13.0, up(A)._replace(answered=None), down(B))
+    look_at(session, 12.0, up(A)._replace(mem_usage=77), down(B))
+    session.tick(13.0)
+    receiver.hear(session.drain())
+    assert receiver.column("mem_usage") == [77, None]

@@ -1,9 +1,9 @@
 """Which host's word on a VM is believed.
 
 Every host that lists a VM has a claim on it; all claims are kept and visible. The owner is one of them (promise V4):
-an active claim beats a Down one; among active ones the last to turn to running wins, and one of a host that is heard
-beats one of a host that is lost or stopped; hosts that come back and repeated reports move nothing else. A LOST host
-keeps what it owns against Down claims: silence is no evidence (promise V6).
+an active claim beats a Down one; among active ones the last to turn to running wins, and one that is new to the view
+beats that of a host that is lost or stopped; hosts that come back and repeated reports move nothing else. A LOST host
+keeps what it owns, against Down claims and against those that were there before: silence is no evidence (promise V6).
 """
 
 from __future__ import annotations

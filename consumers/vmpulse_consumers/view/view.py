@@ -226,20 +226,28 @@ class View:
         host = self._answered(request)
         if host is None:
             return
-        if isinstance(reply, RosterReply):
-            self._relisted(host, reply, request, now)
-        elif isinstance(reply, SectionReply):
-            self._repaired(host, reply, request, now)
+        try:
+            if isinstance(reply, RosterReply):
+                self._relisted(host, reply, request, now)
+            elif isinstance(reply, SectionReply):
+                self._repaired(host, reply, request, now)
+        except Exception:
+            # Whatever is wrong with the answer, or with us: the question stands, and is not put again at once.
+            self._failed(host, request, "message", now)
+            raise
         self._want(host)
 
     def request_failed(self, request: Request, error: ContractError, now: float) -> None:
         """A request got no usable answer: ask again later, for as long as the host is heard."""
         host = self._answered(request)
-        if host is None:
-            return
-        self.counts.requests_failed[error.code if isinstance(error, VerbError) else "message"] += 1
-        # An agent that has just begun answers in a moment.
-        self._put_off(host, now, RETRY_S[0] if isinstance(error, NotReady) else None)
+        if host is not None:
+            code = error.code if isinstance(error, VerbError) else "message"
+            # An agent that has just begun answers in a moment.
+            self._failed(host, request, code, now, RETRY_S[0] if isinstance(error, NotReady) else None)
+
+    def _failed(self, host: Host, request: Request, code: str, now: float, pause: float | None = None) -> None:
+        self.counts.requests_failed[code] += 1
+        self._put_off(host, now, pause)
         if request.verb is Verb.GET_ROSTER:
             host.want_roster = True
         self._want(host)
@@ -443,3 +451,5 @@ class View:
         was = host.state
         if host.given(given, now):
             self._events.append(HostEvent(host.id, host.state, was))
+            if was is HostState.LOST:
+                self._want(host)  # what was left unasked while nobody was there to answer

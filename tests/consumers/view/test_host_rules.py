@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from tests.consumers.view.back_to_back import Table, vm_number
@@ -17,7 +18,9 @@ from tests.consumers.view.situations import (
 from vmpulse_consumers.view import HostState
 from vmpulse_consumers.view.rows import Freshness, heard
 from vmpulse_consumers.view.view import FORGOTTEN_S, GRACE_S, LOST_S, RETRY_S
-from vmpulse_contract.errors import HostDidNotAnswer
+from vmpulse_contract import verbs
+from vmpulse_contract.errors import HostDidNotAnswer, MistypedMessage
+from vmpulse_contract.topology import Kind
 from vmpulse_contract.verbs import Verb
 
 # --- epochs -----------------------------------------------------------------------------------------------------
@@ -276,3 +279,36 @@ def test_there_is_a_grace_after_our_own_connection_is_back() -> None:
     assert in_view(table).state is HostState.LIVE
     silence(table, 1)
     assert in_view(table).state is HostState.LATE
+
+
+def test_an_answer_that_cannot_be_applied_leaves_the_question_standing() -> None:
+    """It is an error and a failed request: the host is asked again, but not at once."""
+    table = live_table()
+    table.view._relist(in_view(table))
+    (request,) = table.view.drain_requests(table.now)
+    reply = verbs.read_reply(Verb.GET_ROSTER, table.host.answer(request, table.now))
+    with pytest.raises(MistypedMessage):
+        table.view.replied(request, msgspec.structs.replace(reply, epoch=0), table.now)
+    assert table.view.counts.requests_failed.total() == 1
+    assert table.view.drain_requests(table.now) == []
+    table.now += RETRY_S[0]
+    table.view.tick(table.now)
+    assert [again.verb for again in table.view.drain_requests(table.now)] == [Verb.GET_ROSTER]
+
+
+def test_a_lost_host_that_is_heard_again_is_asked_what_was_left() -> None:
+    """A repair that was pending when the host fell silent is asked for with its first message."""
+    table = live_table()
+    table.host.domains[vm_number(1)].user = "alice"
+    tick_of(table)
+    table.host.queue = type(table.host.queue)(one for one in table.host.queue if one.message.kind is not Kind.CHANGE)
+    table.deliver()
+    (relist,) = table.view.drain_requests(table.now)
+    table.reply(relist, table.host.answer(relist, table.now))
+    (repair,) = table.view.drain_requests(table.now)
+    table.view.request_failed(repair, HostDidNotAnswer("gone"), table.now)
+    silence(table, LOST_S + 3)
+    assert in_view(table).state is HostState.LOST
+    tick_of(table)
+    table.deliver()
+    assert [asked.verb for asked in table.view.drain_requests(table.now)] == [Verb.GET_STATUS]
