@@ -55,7 +55,9 @@ class Stubborn(SimulatedHypervisor):
     """A host that can be made to fail."""
 
     failing = False
+    failing_reads = False
     edits_in_secret = False
+    reads = 0
 
     async def look(self, *, states_only: bool = False) -> Look:
         """Look, or fail to."""
@@ -65,6 +67,9 @@ class Stubborn(SimulatedHypervisor):
     async def read(self, vm: VmId, wanted: frozenset[Section]) -> SectionReading:
         """Read, or fail to."""
         self._fail()
+        self.reads += 1
+        if self.failing_reads:
+            raise HypervisorError("no sections today")
         reading = await super().read(vm, wanted)
         if self.edits_in_secret and reading.config is not None:
             return reading._replace(config=reading.config + b"<!-- -->")
@@ -251,3 +256,23 @@ async def test_stop_while_waiting_for_the_hypervisor_is_clean(hypervisor: Stubbo
     done, _ = await asyncio.wait({task}, timeout=1)
     assert done
     assert not caught.said
+
+
+async def test_failed_reads_are_tried_again_at_one_pace(
+    hypervisor: Stubborn, caught: Catcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often a VM's sections are wanted while they cannot be read, one timer tries again for it, and no more."""
+    monkeypatch.setattr(host_agent, "REREAD_S", 0.2)
+    agent = agent_of(hypervisor, caught)
+    async with at_work(agent.run()):
+        await eventually(lambda: caught.of(Kind.FRAME))
+        hypervisor.failing_reads = True
+        began, before = time.monotonic(), hypervisor.reads
+        for _ in range(50):
+            for vm in hypervisor.domains:
+                agent._want_read_later(vm, frozenset({Section.STATUS}))
+        await eventually(lambda: hypervisor.reads - before >= 40)
+        # Three VMs, each read for the refresh and for its timer, both every 0.2 s: 30 a second.
+        assert time.monotonic() - began > 0.8
+        hypervisor.failing_reads = False
+        await eventually(lambda: not agent._to_reread)
