@@ -1,8 +1,8 @@
 """How many bytes a frame takes for each VM, and how long it takes to write and to read.
 
 The host is a realistic one of 40 VMs: 1 to 16 vCPUs of any load, one VM with 64 vCPUs at 6,400 %, one paused, one
-inactive (its values are unknown), one whose monitor hangs (its age has grown). The frame is the real session's, a day
-into its epoch. Run it by ``python -m benches.frame [SEED]``.
+inactive (its values are unknown), one whose monitor hangs (its age has grown). The host's own statistics are in it. The
+frame is the real session's, a day into its epoch. Run it by ``python -m benches.frame [SEED]``.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from vmpulse_contract.sections import GuestDetails, Info, Status
 from vmpulse_contract.stream import CPU_UNIT, Frame, HostFacts
 from vmpulse_contract.topology import Kind
 from vmpulse_contract.values import VmStatus
+from vmpulse_contract.verbs import HostStats
 
 VMS: Final = 40
 TICK_S: Final = 3.0
@@ -56,6 +57,7 @@ def realistic_frame(seed: int) -> tuple[list[VmId], bytes]:
         before.append(first)
         after.append(second)
     session = Session(HostId("node1"), random.getrandbits(63) + 1, HostFacts(), 0.0)
+    session.host_sampled(realistic_host(random), 0.0)
     session.connected(0.0)
     # The hung VM answered twice, long ago; the others since.
     last_answer = DAY_S - HUNG_FOR_S
@@ -73,6 +75,20 @@ def realistic_frame(seed: int) -> tuple[list[VmId], bytes]:
     session.tick(DAY_S)
     (frame,) = [message for message in session.drain() if message.kind is Kind.FRAME]
     return ids, frame.body
+
+
+def realistic_host(random: Random) -> HostStats:
+    """Give the statistics of a busy host of 1 TiB that has begun to swap, none of them small."""
+    return HostStats(
+        cpu_user=round(random.uniform(30, 60), 2),
+        cpu_sys=round(random.uniform(13, 30), 2),
+        cpu_load=round(random.uniform(10, 100), 2),
+        cpu_count=128,
+        mem_total=1 << 20,
+        mem_used=random.randint(1 << 19, 1 << 20),
+        swap_total=1 << 16,
+        swap_free=random.randint(1 << 14, 1 << 15),
+    )
 
 
 def as_maps(ids: list[VmId], frame: Frame) -> list[dict[str, object]]:
@@ -105,8 +121,12 @@ def measure(seed: int) -> dict[str, float]:
     assert frame.count == len(ids)
     values = [columns.unpack(column, frame.count) for column in frame.columns]
     head = (wire.VERSION, frame.epoch, frame.seq, frame.layout, frame.count, frame.digest, frame.monotonic_ms)
-    again = Frame(*head, *map(columns.pack, values))
-    assert wire.write(again) == raw
+
+    def written() -> bytes:
+        status, user, system, memory, ages = map(columns.pack, values)
+        return wire.write(Frame(*head, status, user, system, memory, ages, frame.host_stats))
+
+    assert written() == raw
     maps = as_maps(ids, frame)
     as_msgpack, as_json = len(msgspec.msgpack.encode(maps)), len(msgspec.json.encode(maps))
     return {
@@ -114,7 +134,7 @@ def measure(seed: int) -> dict[str, float]:
         "bytes": len(raw),
         "vms": len(ids),
         "seed": seed,
-        "encode_us": _microseconds(lambda: wire.write(Frame(*head, *map(columns.pack, values)))),
+        "encode_us": _microseconds(written),
         "decode_us": _microseconds(lambda: stream.read_frame(raw)),
         "msgpack_maps_bytes": as_msgpack,
         "json_bytes": as_json,

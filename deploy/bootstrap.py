@@ -33,7 +33,13 @@ LAB_PACKAGES = (
     *("iproute2", "libvirt-clients", "libvirt-daemon", "libvirt-daemon-driver-qemu", "libvirt-daemon-system"),
     *("qemu-system-x86", "qemu-utils"),
 )
-PROFILES = {"test": BASE_PACKAGES, "demo": BASE_PACKAGES, "lab": BASE_PACKAGES + LAB_PACKAGES}
+COMPOSE_PACKAGES = ("ca-certificates", "debootstrap", "docker-compose", "docker.io", "iptables", "slirp4netns")
+PROFILES = {
+    "test": BASE_PACKAGES,
+    "demo": BASE_PACKAGES,
+    "lab": BASE_PACKAGES + LAB_PACKAGES,
+    "compose": BASE_PACKAGES + LAB_PACKAGES + COMPOSE_PACKAGES,
+}
 POLICY = Path("/usr/sbin/policy-rc.d")
 POLICY_MARK = "# temporary: keeps packages from starting services while vmpulse sets up"
 APT_LISTS = Path("/var/lib/apt/lists")
@@ -119,7 +125,12 @@ def tool_present(package: str) -> bool:
         query = ("pkg-config", "--exists", "libvirt")
         return shutil.which(query[0]) is not None and subprocess.run(query, check=False).returncode == 0
     programs = {
+        "debootstrap": "debootstrap",
+        "docker-compose": "docker-compose",
+        "docker.io": "dockerd",
         "iproute2": "ip",
+        "iptables": "iptables",
+        "slirp4netns": "slirp4netns",
         "libvirt-clients": "virsh",
         "libvirt-daemon": "libvirtd",
         "qemu-system-x86": "qemu-system-x86_64",

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 import aio_pika
 import aiormq
+import msgspec
 from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 
@@ -66,6 +67,8 @@ class Flow:
         self.agent = agent
         self.in_flight: dict[int, float] = {}
         self.up = False
+        self.blocked_since: float | None = None
+        """Since when the broker, although connected, has taken nothing from this host."""
         self.admitted = False
         """Whether the host's rpc queue was ours once: before that another agent may be the live one (promise A6)."""
         self._next = 0
@@ -82,6 +85,17 @@ class Flow:
         return now - oldest > STALL_S or len(self.in_flight) >= WINDOW
 
 
+class LinkCounters(msgspec.Struct):
+    """What became of the messages handed to the link, for metrics."""
+
+    confirmed: int = 0
+    refused: int = 0
+    lost: int = 0
+    """Not confirmed when the connection ended: sessions say all of it again, from state."""
+    blocked_s: float = 0.0
+    """Seconds in which the broker, although connected, took nothing from a host; added up over the hosts."""
+
+
 class AmqpLink:
     """A connection to the broker that serves hosts; implements host_agent.Publisher.
 
@@ -95,6 +109,9 @@ class AmqpLink:
         self.url = url
         self.name = name
         self.reconnects = 0
+        self.counters = LinkCounters()
+        self.away_since: float | None = None
+        """Since when there has been no connection, or none yet; None while there is one, and before ``run``."""
         self._declare = declare
         self._flows: dict[HostId, Flow] = {}
         self._consumers: dict[HostId, str] = {}
@@ -107,11 +124,31 @@ class AmqpLink:
         self._tasks: set[asyncio.Task[None]] = set()
         self._rpc_lock = asyncio.Lock()
 
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection."""
+        return self._connection is not None
+
+    @property
+    def settled(self) -> bool:
+        """Whether it is known how we stand with the broker: it has taken us once, or could not be reached."""
+        return self._ever_up or self.reconnects > 0
+
+    def blocked_hosts(self) -> list[HostId]:
+        """The hosts from which the broker, although connected, takes nothing now. May be called from any thread."""
+        return [flow.agent.host for flow in list(self._flows.values()) if flow.blocked_since is not None]
+
+    def blocked_s(self, now: float) -> float:
+        """``counters.blocked_s`` and what goes on at *now*. May be called from any thread."""
+        began = [flow.blocked_since for flow in list(self._flows.values())]
+        return self.counters.blocked_s + sum(now - since for since in began if since is not None)
+
     # --- life ---------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Keep the link up until cancelled. Raises BrokerRefused or HostTaken, but only before it was up once."""
         backoff, clock = BACKOFF_FIRST_S, asyncio.get_running_loop().time
+        self.away_since = clock()
         while True:
             started = clock()
             try:
@@ -163,6 +200,7 @@ class AmqpLink:
         self._rpc.on_consumer_cancel_callbacks.add(lambda _: reporter(closed)(None, QUEUE_DELETED))
         self._stream = await stream.get_underlay_channel()
         self._connection = connection
+        self.away_since = None
 
     async def _admit(self, newcomers: Sequence[Flow]) -> None:
         """Take the rpc queues of hosts that have said nothing yet. Raises HostTaken after three heartbeats."""
@@ -219,19 +257,29 @@ class AmqpLink:
                 "host %s: the broker is behind with %d confirms; waiting for it", flow.agent.host, len(flow.in_flight)
             )
             flow.up = False
+            flow.blocked_since = now
             flow.agent.link_down()
         elif flow.admitted and not flow.up and not flow.in_flight and self._stream is not None:
             self._up(flow)
 
     def _up(self, flow: Flow) -> None:
+        self._unblock(flow)
         flow.up = True
         flow.agent.link_up()
 
+    def _unblock(self, flow: Flow) -> None:
+        if flow.blocked_since is not None:
+            self.counters.blocked_s += asyncio.get_running_loop().time() - flow.blocked_since
+            flow.blocked_since = None
+
     def _down(self) -> None:
+        if self.away_since is None:
+            self.away_since = asyncio.get_running_loop().time()
         self._connection = self._stream = self._rpc = self._claims = None
         self._consumers.clear()
         for flow in self._flows.values():
             flow.in_flight.clear()
+            self._unblock(flow)
             flow.up = False
             flow.agent.link_down()
 
@@ -268,6 +316,7 @@ class AmqpLink:
             return
         if self._tasks and self._stream is not None:
             await asyncio.wait(set(self._tasks), timeout=PART_S)
+        self._unblock(flow)
         del self._flows[agent.host]
         await within(PART_S, self._give_up(agent.host))
 
@@ -307,10 +356,13 @@ class AmqpLink:
                     properties=properties(flow.agent.host, message),
                 )
             taken = True
+            self.counters.confirmed += 1
         except aiormq.exceptions.DeliveryError:
+            self.counters.refused += 1
             log.info("host %s: the broker refused a %s", flow.agent.host, message.kind)
         except BrokerError as error:
             # The link's own supervision sees the end of the connection; the session says the change again then.
+            self.counters.lost += 1
             log.debug("host %s: a %s was not published: %s", flow.agent.host, message.kind, error)
             return
         finally:
@@ -387,4 +439,5 @@ def properties(host: HostId, message: Outgoing) -> Basic.Properties:
         message_id=f"{time.time_ns():x}.{message.seq}",
         app_id=topology.APP_ID,
         timestamp=datetime.now(UTC),
+        expiration=None if message.expiration_ms is None else str(message.expiration_ms),
     )

@@ -4,7 +4,10 @@
     ├── HypervisorError                 a look, read or connection failed; nothing follows for the VMs (promise A2)
     │   ├── HypervisorUnavailable         no connection: socket missing, no permission, daemon down
     │   └── HypervisorTimeout             no answer before the deadline
-    └── HostTaken                       another live agent answers for this host (promise A6)
+    ├── NotInstalled                    the distribution was installed without what this command needs
+    ├── NoSuchVm                        the hypervisor does not have a VM that was asked for
+    ├── HostTaken                       another live agent answers for this host (promise A6)
+    └── PortTaken                       the address of the metrics is in use or not ours
 
 The broker's errors are vmpulse_edges.errors; wrong settings are vmpulse_contract.errors.SettingsError, exit code 2.
 """
@@ -28,5 +31,17 @@ class HypervisorTimeout(HypervisorError):
     """The hypervisor did not answer before the deadline."""
 
 
+class NotInstalled(AgentError):
+    """A package of the extra ``agent`` is not installed."""
+
+
+class NoSuchVm(AgentError):
+    """A VM that the command line names is not there."""
+
+
 class HostTaken(AgentError):
     """Another agent holds this host's rpc queue."""
+
+
+class PortTaken(AgentError):
+    """The metrics cannot be served where they should."""

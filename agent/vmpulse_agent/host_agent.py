@@ -8,8 +8,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import random
 import secrets
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+from msgspec import structs
 
 from vmpulse_agent import answers
 from vmpulse_agent.allowance import Allowance
@@ -23,6 +26,7 @@ from vmpulse_agent.hypervisor import (
     LifecycleEvent,
     SectionsStale,
 )
+from vmpulse_agent.measures import HostMeasures
 from vmpulse_agent.session import URGENT_BURST, URGENT_GAP_S, ChangeKey, Outgoing, Policy, Session
 from vmpulse_contract import limits, sections, verbs, wire
 from vmpulse_contract.errors import (
@@ -47,6 +51,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ALL_SECTIONS: Final = frozenset(Section)
+VERBS: Final = frozenset(map(str, Verb))
 READERS: Final = 4
 """Sections of so many domains are read at a time: enough that one slow guest agent holds nobody up."""
 RETRY_S: Final = 1.0
@@ -63,6 +68,7 @@ class Timing(NamedTuple):
     tick_s: float = 3.0
     refresh_s: float = 60.0
     device_s: float = 30.0
+    device_report_s: float = 300.0
 
 
 class Publisher(Protocol):
@@ -90,6 +96,8 @@ class HostAgent:
         policy: the session's damping and the like.
         tombstones: those kept from before, already on this epoch's clock (negative ``ended_ms``).
         phase_s: when within a tick this host looks, so that a fleet does not publish in one burst.
+        report_phase_s: how long after its start it first reports devices; None: at random within one period, so that
+            the hosts of a fleet that start together do not go on reporting together.
         on_tombstones: called with all tombstones when one was added, to keep them over a restart.
     """
 
@@ -104,6 +112,7 @@ class HostAgent:
         policy: Policy | None = None,
         tombstones: Iterable[Tombstone] = (),
         phase_s: float = 0.0,
+        report_phase_s: float | None = None,
         on_tombstones: Callable[[Sequence[Tombstone], int], None] | None = None,
     ) -> None:
         self.host = host
@@ -111,9 +120,15 @@ class HostAgent:
         self.publisher = publisher
         self.timing = timing or Timing()
         self.held = answers.Held()
+        self.measures = HostMeasures(self._now())
         self.session = Session(host, secrets.randbits(63) | 1, facts, self._now(), policy)
         self.session.tombstones.extend(tombstones)
         self._phase_s = phase_s
+        self._report_phase_s = (
+            random.uniform(0, self.timing.device_report_s)  # noqa: S311 - spreading, not secrecy
+            if report_phase_s is None
+            else report_phase_s
+        )
         self._on_tombstones = on_tombstones
         self._tombstones_seen = self._last_tombstone()
         self._timer: asyncio.TimerHandle | None = None
@@ -157,15 +172,18 @@ class HostAgent:
             group.create_task(self._urgent_look_loop())
             group.create_task(self._refresh_loop())
             group.create_task(self._device_loop())
+            group.create_task(self._report_loop())
             group.create_task(self._host_loop())
             for _ in range(READERS):
                 group.create_task(self._read_loop())
 
     async def _first_look(self) -> None:
         """Look and read until both have worked once: before that the host has nothing true to say (promise A2)."""
-        while not await self._look():  # noqa: ASYNC110 - the hypervisor has no event for "I would answer now"
+        while not await self._look():
+            self.measures.advanced_at = self._now()
             await asyncio.sleep(RETRY_S)
         self.session.facts = await self._facts()
+        await self._sample_host()  # the first roster says how big the host is
         unread = self.session.drain_unread()
         async with asyncio.TaskGroup() as group:
             for _ in range(READERS):
@@ -174,6 +192,7 @@ class HostAgent:
     async def _read_each(self, unread: list[VmId]) -> None:
         while unread:
             await self._read(unread.pop(), ALL_SECTIONS)
+            self.measures.advanced_at = self._now()
 
     async def _facts(self) -> HostFacts:
         facts = self.session.facts
@@ -182,14 +201,11 @@ class HostAgent:
         except HypervisorError as error:
             log.warning("host facts could not be read: %s", error)
             return facts
-        return HostFacts(
-            tick_ms=facts.tick_ms,
-            fqdn=facts.fqdn,
+        return structs.replace(
+            facts,
             host_uuid=known.host_uuid,
-            agent_version=facts.agent_version,
             hypervisor_version=known.hypervisor_version,
             libvirt_version=known.libvirt_version,
-            labels=facts.labels,
         )
 
     # --- loops --------------------------------------------------------------------------------------------------
@@ -199,9 +215,12 @@ class HostAgent:
         due = self._now() + self._phase_s
         while True:
             await asyncio.sleep(max(0.0, due - self._now()))
+            began = self._now()
             await self._look()
             self.session.tick(self._now())
             self._pump()
+            self.measures.advanced_at = self._now()
+            self.measures.ticks.add(self.measures.advanced_at - began)
             due = max(due + period, self._now())
 
     async def _urgent_look_loop(self) -> None:
@@ -296,6 +315,8 @@ class HostAgent:
                 sample = await self.hypervisor.device_sample()
                 self.held.devices, self.held.device_sample = device_stats(previous, sample), sample
                 previous = sample
+                self.session.devices_sampled(sample, self.held.devices, self._now())
+                self._pump()
             except HypervisorError as error:
                 log.debug("device statistics could not be read: %s", error)
             with contextlib.suppress(TimeoutError):
@@ -303,13 +324,29 @@ class HostAgent:
             await asyncio.sleep(DEVICE_GAP_S)
             self._devices_wanted.clear()
 
+    async def _report_loop(self) -> None:
+        """Report devices now and then, each host at moments of its own."""
+        due = self._now() + self._report_phase_s
+        while True:
+            await asyncio.sleep(max(0.0, due - self._now()))
+            self.session.report_devices(self._now())
+            self._pump()
+            due = max(due + self.timing.device_report_s, self._now())
+
     async def _host_loop(self) -> None:
         while True:
-            try:
-                self.held.host = await self.hypervisor.host_stats()
-            except HypervisorError as error:
-                log.debug("host statistics could not be read: %s", error)
             await asyncio.sleep(self.timing.tick_s)
+            await self._sample_host()
+            self._pump()
+
+    async def _sample_host(self) -> None:
+        try:
+            self.held.host = await self.hypervisor.host_stats()
+        except HypervisorError as error:
+            log.debug("host statistics could not be read: %s", error)
+            self.session.host_sampled(None, self._now())
+        else:
+            self.session.host_sampled(self.held.host, self._now())
 
     # --- events -------------------------------------------------------------------------------------------------
 
@@ -323,8 +360,10 @@ class HostAgent:
                 self._want_read(event.vm, event.sections)
             case ConnectionLost():
                 log.warning("the hypervisor is away, nothing follows for its VMs: %s", event.why)
+                self.measures.away_since, self.measures.away_why = self._now(), event.why
             case ConnectionBack():
                 log.info("the hypervisor is back")
+                self.measures.away_since = None
                 self._look_wanted.set()
                 for row in self.session.ledger.order:
                     self._want_read(row.vm, ALL_SECTIONS)
@@ -384,13 +423,18 @@ class HostAgent:
 
     async def answer(self, verb: str, body: bytes, user: str | None) -> bytes:
         """Answer one request, always: with the reply or with the error that says why there is none."""
+        self.measures.requests[verb if verb in VERBS else "unknown"] += 1
         try:
             return await self._answer(verb, body, user)
         except VerbError as error:
-            return answers.failure(self.session, error)
+            return self._failure(error)
         except MessageError as error:
             log.warning("a reply to %.40s could not be made: %s", verb, error)
-            return answers.failure(self.session, ReplyFailed(str(error)))
+            return self._failure(ReplyFailed(str(error)))
+
+    def _failure(self, error: VerbError) -> bytes:
+        self.measures.requests_failed[error.code] += 1
+        return answers.failure(self.session, error)
 
     async def _answer(self, verb_text: str, body: bytes, user: str | None) -> bytes:
         if not is_engine_user(user):

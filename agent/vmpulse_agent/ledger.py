@@ -18,9 +18,10 @@ from vmpulse_contract.sections import ABSENT, BODIED, Section
 from vmpulse_contract.values import VmStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from vmpulse_agent.hypervisor import DomainLook
+    from vmpulse_contract.columns import Column
     from vmpulse_contract.identity import VmId
 
 CPU_WINDOW_S: Final = 1.0
@@ -199,7 +200,7 @@ class Ledger:
             row.announce(section)
         self.touched()
 
-    def runtime_columns(self, now: float) -> Iterable[columns.Column]:
+    def runtime_columns(self, now: float) -> tuple[Column, Column, Column, Column, Column]:
         """The columns of a frame at *now*, in wire order."""
         order = self.order
         return (
@@ -210,7 +211,7 @@ class Ledger:
             self._ages(now),
         )
 
-    def _ages(self, now: float) -> columns.Column:
+    def _ages(self, now: float) -> Column:
         sampled = [row.sampled_at for row in self.order]
         oldest = min(sampled, default=now)
         if oldest == max(sampled, default=now):

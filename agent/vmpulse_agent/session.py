@@ -6,8 +6,11 @@ Rules of this file.
   ledger and is said from there on reconnect, so memory does not grow with the outage (promise A3).
 - Before the first roster (``begin``) nothing is published. It announces all that was read so far, so that a restart of
   the agent costs no detail traffic; what is read later travels as change events.
-- Order within one drain: roster, change events, frame. A frame is never sent under a layout whose roster was not.
+- Order within one drain: roster, change events, frame, device statistics. A frame is never sent under a layout whose
+  roster was not.
 - A section changes at most once per ``damping_s`` on the wire; the last state is always sent (promise A4).
+- Device statistics are no part of the stream and have numbers of their own. A report that falls due while the broker is
+  away is made up for on reconnect, by the newest sample.
 
 Times are seconds on the caller's monotonic clock; the wire carries milliseconds since the epoch began.
 """
@@ -20,6 +23,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from vmpulse_agent.allowance import Allowance
+from vmpulse_agent.device_report import DeviceReport
+from vmpulse_agent.host_values import host_values, with_sizes
 from vmpulse_agent.hypervisor import DomainLook, Exit, LifecycleChange, LifecycleEvent, Look, SectionReading
 from vmpulse_agent.ledger import Ledger, Row
 from vmpulse_contract import limits, sections, topology, wire
@@ -31,6 +36,7 @@ from vmpulse_contract.stream import (
     Frame,
     Goodbye,
     HostFacts,
+    HostValues,
     Roster,
     RosterMessage,
     Tombstone,
@@ -40,7 +46,10 @@ from vmpulse_contract.topology import Kind
 from vmpulse_contract.values import ExitCode, ExitReason, GoodbyeReason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from vmpulse_agent.hypervisor import DeviceSample
+    from vmpulse_contract.verbs import DeviceStats, HostStats
 
 URGENT_GAP_S: Final = 0.2
 URGENT_BURST: Final = 3
@@ -82,7 +91,10 @@ class _Ending(NamedTuple):
 
 
 class Outgoing(NamedTuple):
-    """One message to publish, in this order. ``change`` is set where the confirm matters; ``seq`` goes back with it."""
+    """One message to publish, in this order. ``change`` is set where the confirm matters; ``seq`` goes back with it.
+
+    Device statistics have their own number there.
+    """
 
     kind: Kind
     exchange: str
@@ -101,6 +113,8 @@ class Counters(msgspec.Struct):
     """Ticks whose frame nobody could be told of; the next frame says all that they would have said."""
     rosters: int = 0
     changes: int = 0
+    devices: int = 0
+    """Messages of device statistics."""
     coalesced: int = 0
     looks: int = 0
     looks_failed: int = 0
@@ -147,6 +161,8 @@ class Session:
         self._look_started = self._values_started = float("-inf")
         self._empty_looks = 0
         self._empty_since = 0.0
+        self._device_report = DeviceReport()
+        self._host_values: HostValues | None = None
         self._roster_due = False
         self._roster_at = float("-inf")
         self._rosters = Allowance(URGENT_GAP_S, URGENT_BURST)
@@ -215,6 +231,24 @@ class Session:
         if reading.guest_details is not None:
             self._encode(row, Section.GUEST_DETAILS, reading.guest_details, now)
         self._flush(now)
+
+    def devices_sampled(self, sample: DeviceSample, stats: Mapping[VmId, DeviceStats], now: float) -> None:
+        """Take in a sample of devices with the statistics made of it; it is said if a report is due."""
+        self._device_report.take(sample, stats)
+        self._flush(now)
+
+    def report_devices(self, now: float) -> None:
+        """A report of devices is due: say the newest sample, or the next one if that has been said."""
+        self._device_report.due = True
+        self._flush(now)
+
+    def host_sampled(self, stats: HostStats | None, now: float) -> None:
+        """Take in the host's own statistics, for the next frame; None: they could not be read and are not known."""
+        self._host_values = None if stats is None else host_values(stats)
+        facts = self.facts if stats is None else with_sizes(self.facts, stats)
+        if facts != self.facts:
+            self.facts, self._roster_due = facts, True
+            self._flush(now)
 
     def begin(self, now: float) -> None:
         """The first look and the first readings are in: announce all of it by roster, and start the stream."""
@@ -298,6 +332,11 @@ class Session:
     def ready(self) -> bool:
         """Whether there is something true to answer verbs from."""
         return self._begun
+
+    @property
+    def looked_at(self) -> float:
+        """When the last good look began; minus infinity before the first."""
+        return self._look_started
 
     @property
     def unconfirmed(self) -> int:
@@ -468,6 +507,7 @@ class Session:
             # Only extra frames keep a distance: a change right after a tick does not wait.
             self._extra_frames.take(now)
             self._say_frame(now)
+        self._say_devices()
 
     def _say_roster(self, now: float) -> None:
         self._roster_due, self._roster_at = False, now
@@ -506,9 +546,22 @@ class Session:
             ledger.digest(),
             self.monotonic_ms(now),
             *ledger.runtime_columns(now),
+            self._host_values,
         )
         expiration = topology.FRAME_EXPIRATION_TICKS * self.facts.tick_ms
         self._say(Kind.FRAME, topology.RUNTIME, topology.frame_key(self.host), wire.write(frame), expiration)
+
+    def _say_devices(self) -> None:
+        report, key = self._device_report, topology.devices_key(self.host)
+        refused = report.refused
+        for message in report.say(self.epoch, self.ledger.order, self.monotonic_ms):
+            body = wire.write(message)
+            self.counters.devices += 1
+            self.counters.bytes_published += len(body)
+            self._outgoing.append(
+                Outgoing(Kind.DEVICES, topology.DEVICES, key, body, message.number, topology.DEVICES_EXPIRATION_MS)
+            )
+        self.counters.bodies_refused += report.refused - refused
 
     def _next_seq(self) -> int:
         self.seq += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
@@ -60,6 +60,7 @@ class AgentSettings(Struct, frozen=True, kw_only=True):
     ] = 3.0
     refresh_s: Annotated[Seconds, Meta(description="seconds in which every section is read again, event or not")] = 60.0
     device_s: Annotated[Seconds, Meta(description="seconds between two readings of device statistics")] = 30.0
+    device_report_s: Annotated[Seconds, Meta(description="seconds between two reports of device statistics")] = 300.0
     damping_s: Annotated[Seconds, Meta(description="a section is announced at most once in so many seconds")] = 3.0
     unresponsive_after_s: Annotated[
         Seconds, Meta(description="a VM whose monitor is silent for so long gets monitorResponse -1")
@@ -68,6 +69,14 @@ class AgentSettings(Struct, frozen=True, kw_only=True):
     state_dir: Annotated[
         str, Meta(description="folder that keeps tombstones over a restart; empty: they are not kept")
     ] = ""
+    metrics_host: Annotated[str, Meta(description="address of the metrics and of /healthz")] = "127.0.0.1"
+    metrics_port: Annotated[
+        Annotated[int, Meta(ge=0, le=65535)] | Literal[""],
+        Meta(
+            description="port of the metrics and of /healthz; 0: any free one; empty: they are not served",
+            extra={"allowed": "0 to 65535, or empty"},
+        ),
+    ] = 9178
     log_level: Annotated[LogLevel, Meta(description="least severity logged")] = LogLevel.INFO
     log_format: Annotated[LogFormat, Meta(description="text for people, json for machines")] = LogFormat.TEXT
 

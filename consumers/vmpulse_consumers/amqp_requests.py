@@ -1,5 +1,7 @@
 """The publishing connection of the engine side: requests to hosts and their replies, the canary, and poison.
 
+Fleet events go through the same connection, on a channel that ``amqp_events`` has of its own.
+
 Replies come on an exclusive queue bound to our own token. Requests are mandatory, so that a host without a live agent
 is a typed error at once; they expire, so that no agent works on what nobody waits for.
 """
@@ -10,7 +12,7 @@ import asyncio
 import logging
 import secrets
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import aio_pika
 import aiormq
@@ -24,7 +26,7 @@ from vmpulse_edges.amqp_connection import PART_S, QUEUE_DELETED, broker_errors, 
 from vmpulse_edges.errors import BrokerError, BrokerRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from aio_pika.abc import AbstractConnection
     from aiormq.abc import AbstractChannel, DeliveredMessage
@@ -37,6 +39,9 @@ log = logging.getLogger(__name__)
 
 ANSWER_S: Final = topology.REQUEST_EXPIRATION_MS / 1000 + 1
 """How long to wait for a reply: as long as the request lives, and a second for the answer's own way."""
+
+Beside: TypeAlias = "Callable[[AbstractConnection, asyncio.Future[str]], Awaitable[None]]"
+"""What else publishes on the connection, until it ends; may end it by the future."""
 
 
 class Waiting(NamedTuple):
@@ -53,12 +58,14 @@ class Requests:
         url: the broker; its user must be an engine user, for agents answer no other.
         name: names the connection.
         declares: whether it declares exchanges and vmpulse.dead; whoever only asks needs no right to.
+        beside: what else publishes on the connection, if anything.
     """
 
-    def __init__(self, url: BrokerUrl, name: str, *, declares: bool = True) -> None:
+    def __init__(self, url: BrokerUrl, name: str, *, declares: bool = True, beside: Beside | None = None) -> None:
         self.url = url
         self.name = name
         self._declares = declares
+        self._beside = beside
         self.up = asyncio.Event()
         self._token = secrets.token_hex(8)
         self._channel: AbstractChannel | None = None
@@ -96,9 +103,12 @@ class Requests:
         underlay.on_consumer_cancel_callbacks.add(lambda _: reporter(closed)(None, QUEUE_DELETED))
         self._channel = underlay
         self.up.set()
+        beside = None if self._beside is None else asyncio.ensure_future(self._beside(connection, closed))
         try:
             await closed
         finally:
+            if beside is not None:
+                beside.cancel()
             self.up.clear()
             self._channel = None
             for waiting in self._waiting.values():

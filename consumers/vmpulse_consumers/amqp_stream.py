@@ -73,6 +73,11 @@ class Stream:
         self._last_tag = 0
         self._consumed_before = False
 
+    @property
+    def consumed(self) -> bool:
+        """Whether the queue has been ours to consume once, be it as a stand-by."""
+        return self._consumed_before
+
     async def run(self) -> None:
         """Keep consuming until cancelled. Raises BrokerRefused, but only at the start."""
         await keep_up(self.url, f"{self._queue.name} stream", self._session)
@@ -80,7 +85,7 @@ class Stream:
     async def _session(self, connection: AbstractConnection, closed: asyncio.Future[str]) -> None:
         channel = await connection.channel(publisher_confirms=False)
         channel.close_callbacks.add(reporter(closed))
-        for exchange in (topology.RUNTIME, topology.CHANGES, topology.FLEET):
+        for exchange in (topology.RUNTIME, topology.CHANGES, topology.DEVICES, topology.FLEET):
             await channel.declare_exchange(exchange, aio_pika.ExchangeType.TOPIC, durable=True)
         self._channel = await channel.get_underlay_channel()
         self._unacked = 0

@@ -5,6 +5,7 @@
     ├── PortTaken                   the HTTP address is in use or not ours
     ├── ViewUnreachable             no view answers at the API's address
     └── ViewRefused                 the view answers with an error: unknown VM, bad filter
+        └── ViewBusy                  it has no room for one more reader now
 
     IllegalTransition             a state machine got an input that its table does not have; nothing has changed
 
@@ -32,6 +33,10 @@ class ViewUnreachable(ConsumerError):
 
 class ViewRefused(ConsumerError):
     """The view answers with an error."""
+
+
+class ViewBusy(ViewRefused):
+    """The view has no room for one more reader now."""
 
 
 class IllegalTransition(Exception):

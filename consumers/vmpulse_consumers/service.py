@@ -7,16 +7,21 @@ import logging
 import secrets
 from typing import TYPE_CHECKING, Final
 
+from vmpulse_consumers.amqp_events import EventPublisher
 from vmpulse_consumers.amqp_requests import Requests
 from vmpulse_consumers.amqp_stream import Stream
-from vmpulse_consumers.view import BrokerEvent, HostState, View
+from vmpulse_consumers.events.log import EventLog
+from vmpulse_consumers.events.teller import Teller
+from vmpulse_consumers.view import HostState, View
+from vmpulse_consumers.view.events import BrokerEvent, HostEvent, RelistEvent
 from vmpulse_contract.errors import HostDidNotAnswer, MessageError, VerbError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from vmpulse_consumers.amqp_stream import Delivered
-    from vmpulse_consumers.view import Event, Request
+    from vmpulse_consumers.view import Request
+    from vmpulse_consumers.view.events import Event
     from vmpulse_contract.broker_url import BrokerUrl
 
 log = logging.getLogger(__name__)
@@ -40,8 +45,12 @@ class ViewService:
         self.name = name
         self.instance = secrets.token_hex(4)
         self.view = View(self.clock())
-        self.requests = Requests(url, f"vmpulse.view.{name} requests")
-        self.stream = Stream(url, name, self.instance, self.view, rejected=self._rejected, applied=self._dispatch)
+        self.teller = Teller(name, EventLog(self.instance))
+        self.publisher = EventPublisher(url, self.teller, lambda: self.view.broker_ok)
+        self.requests = Requests(url, f"vmpulse.view.{name} requests", beside=self.publisher.session)
+        self.stream = Stream(url, name, self.instance, self.view, rejected=self._rejected, applied=self._applied)
+        self.ticked_at = self.clock()
+        """When the clock loop last went round: whether the view is alive, for a watchdog."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._burials = 0
 
@@ -61,9 +70,8 @@ class ViewService:
     async def _tick_loop(self) -> None:
         while True:
             self.view.tick(self.clock())
-            for event in self.view.drain_events():
-                _log(event)
-            self._dispatch()
+            self.ticked_at = self.clock()
+            self._applied()
             await asyncio.sleep(TICK_S)
 
     async def _canary_loop(self) -> None:
@@ -72,8 +80,13 @@ class ViewService:
             await self.requests.canary(self.name, self.instance)
             await asyncio.sleep(CANARY_S)
 
-    def _dispatch(self) -> None:
-        """Send the requests that the view wants sent now."""
+    def _applied(self) -> None:
+        """The view was given something: tell what has happened, and send the requests that it wants sent now."""
+        if self.view.has_events:
+            events = self.view.drain_events()
+            for event in events:
+                _log(event)
+            self.teller.tell(events)
         if self.view.wants_requests:
             for request in self.view.drain_requests(self.clock()):
                 self._spawn(self._ask(request))
@@ -88,7 +101,7 @@ class ViewService:
         except Exception:  # a fault of ours must cost this one answer, not all that this host is ever asked
             log.exception("host %s: the answer to %s was not applied", request.host, request.verb)
             self.view.request_failed(request, HostDidNotAnswer("its answer was not applied"), self.clock())
-        self._dispatch()
+        self._applied()
 
     def _rejected(self, message: Delivered, error: MessageError) -> None:
         log.warning("rejected a message with routing key %r: %s: %s", message.routing_key, error.reason, error)
@@ -112,8 +125,15 @@ class ViewService:
 
 
 def _log(event: Event) -> None:
-    if isinstance(event, BrokerEvent):
-        log.warning("broker.back" if event.back else "broker.lost: our own canary is missing; no host is judged by it")
-        return
-    alarming = event.state in {HostState.LATE, HostState.LOST}
-    log.log(logging.WARNING if alarming else logging.INFO, "host.%s: %s (was %s)", event.state, event.host, event.was)
+    """Log what becomes of hosts and of the broker; what becomes of each VM is for subscribers."""
+    match event:
+        case HostEvent(host, state, was):
+            alarming = state in {HostState.LATE, HostState.LOST}
+            log.log(logging.WARNING if alarming else logging.INFO, "host.%s: %s (was %s)", state, host, was)
+        case BrokerEvent(back):
+            words = "broker.back" if back else "broker.lost: our own canary is missing; no host is judged by it"
+            log.warning(words)
+        case RelistEvent(reason):
+            log.info("fleet.relist: %s", reason)
+        case _:
+            pass

@@ -41,12 +41,33 @@ AGE_UNIT: Final = 0.1
 """Seconds per unit of the age column; rounded up, for an age may never be too young (promise V7)."""
 
 
+HOST_CPU_UNIT: Final = 0.1
+"""Percent of all CPUs of the host per unit of its CPU shares."""
+HOST_LOAD_UNIT: Final = 0.01
+"""Runnable tasks per unit of a host's load average."""
+Share = Annotated[int, Meta(ge=0, le=1000)]
+
+
+class HostValues(Struct, array_like=True, frozen=True, gc=False):
+    """What changes of a host's own statistics; each None where unknown. What seldom changes is in HostFacts.
+
+    ``cpu_user`` and ``cpu_sys`` in HOST_CPU_UNIT, ``cpu_load`` (over a minute) in HOST_LOAD_UNIT, ``mem_used`` and
+    ``swap_used`` in MiB.
+    """
+
+    cpu_user: Share | None = None
+    cpu_sys: Share | None = None
+    cpu_load: Count | None = None
+    mem_used: Count | None = None
+    swap_used: Count | None = None
+
+
 class Frame(Struct, array_like=True, frozen=True, gc=False):
-    """One host's runtime stats for one tick, as columns in layout order.
+    """One host's runtime stats for one tick, as columns in layout order, and the host's own.
 
     The columns' units: ``status`` VmStatus numbers, ``cpu_user`` and ``cpu_sys`` CPU_UNIT, ``mem_usage`` whole percent,
     ``stats_age`` AGE_UNIT. ``monotonic_ms`` is the agent's monotonic time since its epoch began. ``digest`` covers all
-    that the host has announced before this frame.
+    that the host has announced before this frame. ``host_stats`` None: unknown.
     """
 
     version: int
@@ -61,6 +82,7 @@ class Frame(Struct, array_like=True, frozen=True, gc=False):
     cpu_sys: Column
     mem_usage: Column
     stats_age: Column
+    host_stats: HostValues | None = None
 
     @property
     def columns(self) -> tuple[Column, Column, Column, Column, Column]:
@@ -81,7 +103,10 @@ def read_frame(raw: bytes) -> Frame:
 
 
 class HostFacts(Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
-    """What a host says of itself in its rosters. ``tick_ms`` is its cadence: readers judge silence by it."""
+    """What a host says of itself in its rosters. ``tick_ms`` is its cadence: readers judge silence by it.
+
+    ``mem_total`` and ``swap_total`` in MiB.
+    """
 
     tick_ms: Annotated[int, Meta(ge=100, le=3_600_000)] = 3000
     fqdn: str | None = None
@@ -89,6 +114,9 @@ class HostFacts(Struct, frozen=True, kw_only=True, omit_defaults=True, rename="c
     agent_version: str | None = None
     hypervisor_version: str | None = None
     libvirt_version: str | None = None
+    cpu_count: Count | None = None
+    mem_total: Count | None = None
+    swap_total: Count | None = None
     labels: dict[str, str] = {}
 
 

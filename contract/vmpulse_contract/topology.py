@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from vmpulse_contract.errors import BadName, MistypedMessage
+from vmpulse_contract.fleet import EventType
 from vmpulse_contract.identity import HostId, host_id
 from vmpulse_contract.sections import SECTION_BY_LABEL, Section
 
@@ -33,6 +34,9 @@ FRAME_EXPIRATION_TICKS: Final = 2
 CANARY_EXPIRATION_MS: Final = 6000
 REQUEST_EXPIRATION_MS: Final = 5000
 """Nobody waits longer for an answer, so no agent should work on an older request."""
+WORKER_QUEUE_LENGTH: Final = 100_000
+DEVICES_EXPIRATION_MS: Final = 300_000
+"""A reader of device statistics may be away for so long; hosts say theirs anew by then, unless told otherwise."""
 DEAD_QUEUE_LENGTH: Final = 10_000
 DEAD_QUEUE_BYTES: Final = 64 << 20
 BURIED_BODY_BYTES: Final = 64 << 10
@@ -46,10 +50,12 @@ class Kind(StrEnum):
     ROSTER = "roster"
     GOODBYE = "goodbye"
     CHANGE = "change"
+    DEVICES = "devices"
     CANARY = "canary"
     REQUEST = "request"
     REPLY = "reply"
     POISON = "poison"
+    EVENT = "event"
 
 
 CONTENT_TYPE: Final = "application/msgpack"
@@ -86,7 +92,7 @@ def view_queue(view: str) -> Queue:
             "x-message-ttl": 60_000,
             "x-expires": 3_600_000,
         },
-        bindings=((RUNTIME, "#"), (CHANGES, "#"), (FLEET, canary_key(view, "*"))),
+        bindings=((RUNTIME, "#"), (CHANGES, "#"), (DEVICES, "#"), (FLEET, canary_key(view, "*"))),
     )
 
 
@@ -99,6 +105,21 @@ def reply_queue(token: str) -> Queue:
     """Replies to one asker; the token is its own and random."""
     return Queue(
         f"vmpulse.replies.{token}", durable=False, exclusive=True, arguments={}, bindings=((REPLIES, f"*.{token}"),)
+    )
+
+
+def worker_queue(name: str, *keys: str) -> Queue:
+    """Fleet events for one engine worker, or for several that share the work; they wait an hour for one that is away.
+
+    *keys* are binding keys, see ``event_key``. Bounded, oldest first out: a worker that finds its queue new, or as long
+    as it may be, reads everything anew.
+    """
+    return Queue(
+        name=f"vmpulse.worker.{name}",
+        durable=True,
+        exclusive=False,
+        arguments={"x-max-length": WORKER_QUEUE_LENGTH, "x-overflow": "drop-head", "x-expires": 3_600_000},
+        bindings=tuple((FLEET, key) for key in keys),
     )
 
 
@@ -137,6 +158,11 @@ def change_key(host: HostId, section: Section) -> str:
     return f"{host}.{section.label}"
 
 
+def devices_key(host: HostId) -> str:
+    """Routing key of a host's device statistics on DEVICES."""
+    return host
+
+
 def request_key(host: HostId, verb: Verb) -> str:
     """Routing key of a request on RPC."""
     return f"{host}.{verb.value}"
@@ -152,8 +178,16 @@ def canary_key(view: str, instance: str) -> str:
     return f"canary.{view}.{instance}"
 
 
+def event_key(view: str, kind: EventType, *subject: str) -> str:
+    """Routing key of a fleet event on FLEET: ``<type>.<view>``, then the host, then the VM, as far as it is about one.
+
+    So ``vm.*.main.#`` binds all that becomes of VMs, and ``host.lost.main.h001`` one host's loss.
+    """
+    return ".".join((kind, view, *subject))
+
+
 class StreamKey(NamedTuple):
-    """What a stream message's exchange and routing key say."""
+    """What the exchange and routing key of a message that a host publishes unasked say."""
 
     host: HostId
     kind: Kind
@@ -165,7 +199,7 @@ _SECTIONS: Final = {f".{label}": section for label, section in SECTION_BY_LABEL.
 
 
 def parse_stream_key(exchange: str, routing_key: str) -> StreamKey:
-    """Read the address of a stream message. Raises MistypedMessage for one that no agent uses."""
+    """Read the address of what a host publishes unasked. Raises MistypedMessage for one that no agent uses."""
     first = routing_key.partition(".")[0]
     rest = routing_key[len(first) :]
     try:
@@ -176,5 +210,7 @@ def parse_stream_key(exchange: str, routing_key: str) -> StreamKey:
         return StreamKey(host, _RUNTIME_KINDS[rest], None)
     if exchange == CHANGES and rest in _SECTIONS:
         return StreamKey(host, Kind.CHANGE, _SECTIONS[rest])
+    if exchange == DEVICES and not rest:
+        return StreamKey(host, Kind.DEVICES, None)
     msg = f"no agent publishes to {exchange} with routing key {routing_key!r:.100}"
     raise MistypedMessage(msg)

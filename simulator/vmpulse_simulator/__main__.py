@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
+import msgspec
+
 from vmpulse_agent.errors import AgentError
 from vmpulse_contract import broker_url, settings
 from vmpulse_contract.errors import SettingsError
@@ -17,10 +19,13 @@ from vmpulse_simulator.demo import Demo
 from vmpulse_simulator.errors import SimulatorError
 from vmpulse_simulator.settings import PREFIX, DemoSettings, FleetSettings, RunSettings, given
 from vmpulse_simulator.signals import run_until_told
-from vmpulse_simulator.standalone import run_fleet
+from vmpulse_simulator.standalone import Standalone
+from vmpulse_simulator.view_api import checked_url
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from vmpulse_contract.broker_url import BrokerUrl
 
 S = TypeVar("S", bound=FleetSettings)
 
@@ -31,7 +36,12 @@ DEMO: Final = (
     "With --seconds-limit stop by itself, compare the view with the truth VM by VM, print one line of JSON, and fail "
     "unless every host is live, nothing differs and nothing is older than 7 s."
 )
-RUN: Final = "Run a fleet of simulated hosts with the real agent against a broker that is already there, until Ctrl-C."
+RUN: Final = (
+    "Run a fleet of simulated hosts with the real agent against a broker that is already there, until Ctrl-C or "
+    "SIGTERM, on which every agent says goodbye. SIGUSR1 has the fleet hold still and the view at --api compared with "
+    "the truth VM by VM: one line of JSON on stdout, with the demo's keys and whether all of it was clean; what was "
+    "not goes to stderr. Then the fleet goes on. /metrics and /healthz of the agents are on --metrics-port."
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,17 +68,22 @@ def run(options: dict[str, object]) -> int:
     chosen = filled(RunSettings, options)
     password = read_secret(chosen.broker_password_file) if chosen.broker_password_file else None
     broker = broker_url.parse("--broker-url", chosen.broker_url, password)
+    chosen = msgspec.structs.replace(chosen, api=checked_url("--api", chosen.api))
     try:
-        return run_until_told(run_fleet(chosen, broker))
+        return run_until_told(started(chosen, broker))
     except BaseExceptionGroup as group:
         # Its tasks fail one at a time, and the first failure cancels the others.
         raise group.exceptions[0] from group
 
 
+async def started(chosen: RunSettings, broker: BrokerUrl) -> int:
+    """Run a fleet, which belongs to one event loop, until cancelled."""
+    return await Standalone(chosen, broker).run()
+
+
 def filled(kind: type[S], options: dict[str, object]) -> S:
     """Build the settings from the environment and the flags; what is empty counts as not given."""
-    environment = {name: value for name, value in os.environ.items() if value}
-    return settings.fill(kind, table={}, environment=environment, flags=given(options), prefix=PREFIX)
+    return settings.fill(kind, table={}, environment=given(os.environ, PREFIX), flags=given(options), prefix=PREFIX)
 
 
 def read_secret(file: str) -> str:

@@ -24,11 +24,12 @@ from vmpulse_simulator.dynamics import Dynamics
 from vmpulse_simulator.errors import PortTaken, ViewNotReady, ViewUnreachable
 from vmpulse_simulator.fleet import Fleet
 from vmpulse_simulator.fleet_agents import FleetAgents
+from vmpulse_simulator.freezing import freeze
 from vmpulse_simulator.private_broker import BrokerUser, PrivateBroker
 from vmpulse_simulator.progress import Progress
-from vmpulse_simulator.truth import take_truth
-from vmpulse_simulator.verdict import Summary, Verdict, judge
-from vmpulse_simulator.view_api import LOOPBACK, FleetReport, ViewApi
+from vmpulse_simulator.summary import summarize
+from vmpulse_simulator.verdict import Verdict, judge
+from vmpulse_simulator.view_api import LOOPBACK, ViewApi
 from vmpulse_simulator.view_process import ViewProcess, write_secret
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from vmpulse_simulator.dynamics import Happened
     from vmpulse_simulator.settings import DemoSettings
+    from vmpulse_simulator.view_api import FleetReport
 
 T = TypeVar("T")
 
@@ -61,7 +63,7 @@ class Demo:
         self._settings = settings
         self._clock = time.monotonic
         self._progress = Progress(sys.stdout, settings.hosts)
-        self._api = ViewApi(settings.port, self._clock)
+        self._api = ViewApi(f"http://{LOOPBACK}:{settings.port}", self._clock)
         self._fleet = Fleet(settings.hosts, settings.vms, settings.seed, self._clock)
         self._broker = PrivateBroker(root=ROOT, users=demo_users())
         self._agents = FleetAgents(
@@ -204,28 +206,16 @@ class Demo:
     async def _judge(self, dynamics: Dynamics) -> Verdict:
         """Stop everything that changes, and compare until the view has followed or had its time."""
         self._progress.say("nothing changes any more; comparing the view with the truth ...")
-        self._agents.publisher.losing = False
-        dynamics.finish()
-        self._fleet.freeze()
-        await self._agents.finish_restarts()
-        return await judge(await take_truth(self._fleet, self._agents.epochs()), self._api, self._clock)
+        return await judge(await freeze(self._fleet, self._agents, dynamics), self._api, self._clock)
 
     def _tell_verdict(self, verdict: Verdict, happened: Happened, bytes_per_vm_tick: float) -> int:
-        report, traffic = verdict.report or FleetReport(), self._agents.publisher.traffic
-        summary = Summary(
+        summary = summarize(
+            verdict,
+            self._agents.publisher.traffic,
+            happened,
             hosts=self._settings.hosts,
             vms=self._fleet.vms,
-            live_hosts=report.live(),
-            mismatched_vms=verdict.mismatched_vms,
-            frames=traffic.frames,
-            dropped=traffic.dropped,
-            changes=happened.changes,
-            power_cycles=happened.power_cycles,
-            agent_restarts=happened.agent_restarts,
-            repairs=report.repairs,
-            bytes_published=traffic.bytes,
-            bytes_per_vm_tick=round(bytes_per_vm_tick, 2),
-            worst_age_s=verdict.worst_age_s,
+            bytes_per_vm_tick=bytes_per_vm_tick,
         )
         for line in verdict.lines():
             sys.stderr.write(f"{line}\n")

@@ -28,7 +28,7 @@ def device_counters(domain: SimulatedDomain, life: Life, now: float) -> DeviceCo
 
 def memory_counters(domain: SimulatedDomain, life: Life, seconds: float) -> MemoryCounters | None:
     """What the guest's balloon driver tells; nothing without an agent."""
-    if not domain.guest.agent:
+    if not domain.agent_answers:
         return None
     total = domain.memory_mib * 1024
     free = total * (100 - life.load.memory) // 100
@@ -92,7 +92,7 @@ def network_stats(domain: SimulatedDomain, seconds: float, now: float) -> Networ
 
 def disk_usage(domain: SimulatedDomain) -> tuple[DiskUsage, ...] | None:
     """File systems as the guest's agent tells them."""
-    if not domain.guest.agent:
+    if not domain.agent_answers:
         return None
     used = (4 + domain.number % 30) * GIB
     return (DiskUsage(path="/", total=40 * GIB, used=used, fs="ext4"),)

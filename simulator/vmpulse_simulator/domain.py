@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import copy
+from typing import TYPE_CHECKING, Final, Self
 
 from vmpulse_agent.hypervisor import DomainLook, Exit
 from vmpulse_contract.identity import VmId, vm_text
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 TOKEN_BITS: Final = 40
 """A start token is the domain id above so many bits of the start time in ms."""
+MIGRATING: Final = frozenset({VmStatus.MIGRATION_SOURCE, VmStatus.MIGRATION_DESTINATION})
 ISO: Final = "/var/lib/vms/iso/debian-12.{}.0-amd64-netinst.iso"
 
 
@@ -33,6 +35,11 @@ class Life:
         self.status = status
         self.pid = 2000 + domain_id * 17
         self.token = domain_id << TOKEN_BITS | born_ms & (1 << TOKEN_BITS) - 1
+
+    @classmethod
+    def waiting(cls, domain_id: int, vcpus: int, now: float) -> Self:
+        """Give the life of a destination whose guest is still to come."""
+        return cls(domain_id, now, Load.idle(vcpus, now), VmStatus.MIGRATION_DESTINATION, int(now * 1000))
 
 
 class SimulatedDomain:
@@ -84,9 +91,14 @@ class SimulatedDomain:
         self.pause_code = PauseCode.ENOSPC if status is VmStatus.PAUSED else None
 
     def stop(self, end: Exit) -> None:
-        """End the life; nobody is logged in any more."""
+        """End the life; what becomes of the guest is not said with it."""
         self.life, self.exit, self.pause_code = None, end, None
-        self.guest.log_off()
+
+    def twin(self, life: Life) -> Self:
+        """Give the same VM as another host knows it, with a life there: one guest, two definitions."""
+        twin = copy.copy(self)
+        twin.life, twin.exit, twin.pause_code = life, None, None
+        return twin
 
     def edit(self) -> None:
         """Edit the definition: another medium and another description."""
@@ -94,6 +106,16 @@ class SimulatedDomain:
         self.cdrom = None if self.cdrom else ISO.format(self.edits % 5)
 
     # --- what can be read of it ---------------------------------------------------------------------------------
+
+    @property
+    def migrating(self) -> bool:
+        """Whether it is the source or the destination of a migration."""
+        return self.life is not None and self.life.status in MIGRATING
+
+    @property
+    def agent_answers(self) -> bool:
+        """Whether the agent in the guest answers here: until a migration has brought the guest, nobody does."""
+        return self.guest.agent and self.life is not None and self.life.status is not VmStatus.MIGRATION_DESTINATION
 
     def look(self, now: float) -> DomainLook:
         """Look at it."""
@@ -109,7 +131,7 @@ class SimulatedDomain:
             elapsed_ms=int((now - life.started) * 1000),
             cpu_time_ns=load.cpu_time_ns,
             cpu_system_ns=load.cpu_system_ns,
-            mem_usage=load.memory if self.guest.agent else None,
+            mem_usage=load.memory if self.agent_answers else None,
         )
 
     def info(self) -> Info:
@@ -133,19 +155,19 @@ class SimulatedDomain:
         """Section ``status``; None while it does not run."""
         if self.life is None:
             return None
-        guest = self.guest
+        guest, answers = self.guest, self.agent_answers
         return Status(
             time_offset=guest.time_offset,
             client_ip=guest.client_ip,
-            username=guest.username if guest.agent else None,
-            session=guest.session if guest.agent else None,
-            guest_ips=guest.addresses(),
+            username=guest.username if answers else None,
+            session=guest.session if answers else None,
+            guest_ips=guest.addresses() if answers else None,
             pause_code=self.pause_code,
         )
 
     def guest_details(self) -> GuestDetails | None:
-        """Section ``guestDetails``; None while it does not run or no agent runs in it."""
-        return self.guest.details() if self.life else None
+        """Section ``guestDetails``; None while it does not run or no agent answers in it."""
+        return self.guest.details() if self.agent_answers else None
 
     def config(self) -> bytes:
         """Section ``config``: the canonical XML of the definition."""

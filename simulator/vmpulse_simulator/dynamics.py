@@ -1,7 +1,8 @@
-"""What happens in a fleet: log-ins, edits, updates, power cycles and restarts of agents, planned by the seed.
+"""What happens in a fleet: log-ins, edits, updates, power cycles, live migrations and restarts of agents, by the seed.
 
 No clock and no tasks: ``advance`` does everything that is due by a given time, and ``next_at`` says when to call again.
-Rates hold for 30 s and scale with the fleet; of each kind something happens in every round, however small the fleet is.
+Rates hold for 30 s, and all but that of migrations scale with the fleet; of each kind something happens in every round,
+however small the fleet is, but with one host there is nowhere to migrate to.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from vmpulse_agent.hypervisor import Exit
 from vmpulse_contract.sections import Section
 from vmpulse_contract.values import ExitCode, ExitReason
 from vmpulse_simulator.lots import Lots
+from vmpulse_simulator.migrations import Migrations
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -43,20 +45,26 @@ EXITS: Final = (
 
 
 class Rates(NamedTuple):
-    """Shares of the fleet to which something happens within 30 s: of its VMs, of its VMs, of its hosts."""
+    """Shares of the fleet to which something happens within 30 s: of its VMs, of its VMs, of its hosts.
+
+    ``migrations``: how many begin within 30 s in the whole fleet.
+    """
 
     changes: float = 0.02
     power_cycles: float = 0.005
     agent_restarts: float = 0.02
+    migrations: float = 10.0
 
 
 class Happened(Struct):
-    """What has happened so far. ``changes`` counts VMs' changes of whatever sections."""
+    """What has happened so far. ``changes`` counts VMs' changes of whatever sections; migrations count at their end."""
 
     changes: int = 0
     power_cycles: int = 0
     agent_restarts: int = 0
     crashes: int = 0
+    migrations: int = 0
+    failed_migrations: int = 0
 
 
 class Dynamics:
@@ -89,10 +97,9 @@ class Dynamics:
         self._due: Agenda = []
         self._returns: Agenda = []
         self._order = 0
-        self._vms = Deck(
-            [(hypervisor, vm) for hypervisor in fleet.hypervisors for vm in hypervisor.domains], self._lots
-        )
+        self._vms = Deck(fleet.homes, self._lots)
         self._hosts = Deck(range(len(fleet.hypervisors)), self._lots)
+        self._migrations = Migrations(fleet, Lots(fleet.seed, "migrations"), self.happened, self._later)
 
     def next_at(self) -> float:
         """When something is due next."""
@@ -110,12 +117,16 @@ class Dynamics:
                 action(at)
 
     def finish(self) -> None:
-        """Plan nothing any more, and start at once what waits for its start."""
+        """Plan nothing any more; start at once what waits for its start, and end migrations as they would have."""
         self._next_round = math.inf
         self._due.clear()
         while self._returns:
             at, _, action = heapq.heappop(self._returns)
             action(at)
+
+    def go_on(self, now: float) -> None:
+        """Plan again after ``finish``; the first round begins *now*."""
+        self._next_round = now
 
     # --- planning -----------------------------------------------------------------------------------------------
 
@@ -125,6 +136,7 @@ class Dynamics:
         self._spread(at, rates.changes * vms * share, self._change)
         self._spread(at, rates.power_cycles * vms * share, self._power_off)
         self._spread(at, rates.agent_restarts * hosts * share, self._restart_agent)
+        self._spread(at, rates.migrations * share if hosts > 1 else 0, self._migrate)
 
     def _spread(self, at: float, wanted: float, action: Action) -> None:
         """Plan at least as many as wanted, evenly over the round; none only for a rate of 0."""
@@ -132,20 +144,20 @@ class Dynamics:
         for number in range(count):
             self._push(self._due, at + (number + self._lots.share()) / count * self._round_s, action)
 
-    def _push(
-        self,
-        queue: Agenda,
-        at: float,
-        action: Action,
-    ) -> None:
+    def _later(self, at: float, action: Action) -> None:
+        """Plan what must happen, because something has begun: ``finish`` does it at once."""
+        self._push(self._returns, at, action)
+
+    def _push(self, queue: Agenda, at: float, action: Action) -> None:
         self._order += 1
         heapq.heappush(queue, (at, self._order, action))
 
     def _pick(self) -> tuple[SimulatedHypervisor, VmId] | None:
-        """Draw a VM that runs; each has its turn before any has a second one. None if none was found soon."""
+        """Draw a VM that is up and not on its way; each has its turn before any has another. None: none was found."""
         for _ in range(len(self._vms)):
-            hypervisor, vm = self._vms.draw()
-            if hypervisor.running(vm):
+            vm = self._vms.draw()
+            hypervisor = self._fleet.homes[vm]
+            if hypervisor.running(vm) and vm not in self._migrations.moving:
                 return hypervisor, vm
         return None
 
@@ -187,8 +199,13 @@ class Dynamics:
                 hypervisor.define(gone)
             hypervisor.power_on(vm)
 
-        self._push(self._returns, at + self._lots.between(*AWAY_S), power_on)
+        self._later(at + self._lots.between(*AWAY_S), power_on)
         self.happened.power_cycles += 1
+
+    def _migrate(self, at: float) -> None:
+        picked = self._pick()
+        if picked is not None:
+            self._migrations.begin(picked[1], at)
 
     def _restart_agent(self, _: float) -> None:
         crash = self.happened.agent_restarts % 2 == 0

@@ -37,16 +37,23 @@ class Fleet:
         self.clock = clock
         self.vms_per_host = vms
         self.hypervisors = [self._host(index) for index in range(hosts)]
+        self.homes = {vm: hypervisor for hypervisor in self.hypervisors for vm in hypervisor.domains}
+        """Where each VM runs now, or ran last."""
 
     @property
     def vms(self) -> int:
         """How many VMs the fleet has."""
-        return len(self.hypervisors) * self.vms_per_host
+        return len(self.homes)
 
     def freeze(self) -> None:
         """Keep every load as it is from now on."""
         for hypervisor in self.hypervisors:
             hypervisor.freeze()
+
+    def thaw(self) -> None:
+        """Let every load go on from where it is."""
+        for hypervisor in self.hypervisors:
+            hypervisor.thaw()
 
     def _host(self, index: int) -> SimulatedHypervisor:
         first = index * self.vms_per_host

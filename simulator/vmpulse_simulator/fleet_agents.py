@@ -144,17 +144,26 @@ class FleetAgents:
         return True
 
     async def finish_restarts(self) -> None:
-        """Bring every agent back at once that is away, and wait until all of them speak again."""
+        """Bring every agent back at once that is away, and wait until all of them speak again.
+
+        Whoever gives up waiting leaves the restarts alone.
+        """
         self._hurry.set()
-        await asyncio.gather(*self._restarts.values())
-        self._hurry.clear()
+        try:
+            if self._restarts:
+                await asyncio.wait(list(self._restarts.values()))
+        finally:
+            self._hurry.clear()
         while len(self.epochs()) < len(self.lives):  # noqa: ASYNC110 - agents announce that to the broker only
             await asyncio.sleep(READY_POLL_S)
 
     def epochs(self) -> dict[str, int]:
         """The live epoch of each host that has begun to speak."""
-        agents = [life.agent for life in self.lives if life.agent is not None]
-        return {str(agent.host): agent.session.epoch for agent in agents if agent.session.ready}
+        return {str(agent.host): agent.session.epoch for agent in self.at_work() if agent.session.ready}
+
+    def at_work(self) -> list[HostAgent]:
+        """The agents that are there now. May be called from any thread."""
+        return [agent for life in self.lives if (agent := life.agent) is not None]
 
     # --- one agent ----------------------------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ from vmpulse_contract.sections import Section
 from vmpulse_contract.values import VmStatus
 from vmpulse_contract.verbs import HostStats
 from vmpulse_simulator.device_counters import device_counters
+from vmpulse_simulator.domain import Life
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -135,7 +136,7 @@ class SimulatedHypervisor:
             swap_free=0,
             vm_count=len(self.domains),
             vm_active=len(lives),
-            vm_migrating=0,
+            vm_migrating=sum(domain.migrating for domain in self.domains.values()),
             elapsed_time=round(self.clock() - self._booted, 3),
         )
 
@@ -155,12 +156,37 @@ class SimulatedHypervisor:
         self._announce(LifecycleEvent(vm, LifecycleChange.STARTED))
 
     def power_off(self, vm: VmId, end: Exit) -> None:
-        """End a running domain; it stays defined."""
+        """End a running domain, which stays defined, and with it the guest: nobody is logged in any more."""
         domain = self.domains[vm]
-        if domain.life:
-            self._exits[vm, domain.life.token] = end
-        domain.stop(end)
+        domain.guest.log_off()
+        self.vacate(vm, end, domain)
+
+    def vacate(self, vm: VmId, end: Exit, left: SimulatedDomain | None) -> None:
+        """End a running domain. *left* is the definition that stays; None: none does."""
+        life = self.domains[vm].life
+        if life:
+            self._exits[vm, life.token] = end
+        if left is None:
+            del self.domains[vm]
+        else:
+            left.stop(end)
+            self.domains[vm] = left
         self._announce(LifecycleEvent(vm, LifecycleChange.STOPPED, end))
+
+    def receive(self, domain: SimulatedDomain) -> Life:
+        """Start the destination of a migration: gives its life, which waits for the guest."""
+        self._last_id += 1
+        life = Life.waiting(self._last_id, domain.vcpus, self.clock())
+        self.domains[domain.vm] = domain.twin(life)
+        self._announce(LifecycleEvent(domain.vm, LifecycleChange.STARTED))
+        return life
+
+    def show(self, vm: VmId, status: VmStatus, change: LifecycleChange) -> None:
+        """Let a running domain be seen in another status, and announce the change."""
+        life = self.domains[vm].life
+        if life:
+            life.status = status
+        self._announce(LifecycleEvent(vm, change))
 
     def undefine(self, vm: VmId) -> SimulatedDomain:
         """Forget a domain that does not run; it can be defined again."""
@@ -189,6 +215,14 @@ class SimulatedHypervisor:
         for domain in self.domains.values():
             if domain.life:
                 domain.life.load.freeze(now)
+
+    def thaw(self) -> None:
+        """Let loads go on from where they are."""
+        self._frozen = False
+        now = self.clock()
+        for domain in self.domains.values():
+            if domain.life:
+                domain.life.load.thaw(now)
 
     def remembered(self) -> list[Ended]:
         """The ended lives that an agent must tell of: it saw them, and looked again after their end."""

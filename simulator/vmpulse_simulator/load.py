@@ -6,7 +6,8 @@ who computes a share from two readings, as the agent does, gets the mean of the 
 
 from __future__ import annotations
 
-from typing import Final
+import copy
+from typing import Final, Self
 
 from vmpulse_simulator.lots import Lots
 
@@ -43,6 +44,25 @@ class Load:
         self._integrate(now)
         self._due = now + STEP_S * lots.share()
 
+    @classmethod
+    def idle(cls, vcpus: int, now: float) -> Self:
+        """Give the load of a process whose guest does not run yet: nothing, for as long as that lasts."""
+        load = cls(vcpus, Lots(), started=now, now=now, saturated=False)
+        load._stand_still()
+        return load
+
+    def hand_over(self, now: float) -> Self:
+        """Give the walk to another process, whose counters begin at 0; this one stands still from here on."""
+        self.advance(now)
+        heir = copy.copy(self)
+        heir.count_anew()
+        self._stand_still()
+        return heir
+
+    def count_anew(self) -> None:
+        """Begin the counters at 0, as in a new process."""
+        self._user_ns = self._system_ns = 0.0
+
     def advance(self, now: float) -> None:
         """Walk up to *now*."""
         while self._due <= now:
@@ -56,6 +76,10 @@ class Load:
         self.advance(now)
         self._due = float("inf")
 
+    def thaw(self, now: float) -> None:
+        """Walk on from the rates that were kept."""
+        self._due = now + STEP_S * self._lots.share()
+
     @property
     def cpu_time_ns(self) -> int:
         """All CPU time since the start."""
@@ -65,6 +89,10 @@ class Load:
     def cpu_system_ns(self) -> int:
         """The part of it that was spent in the hypervisor's kernel."""
         return int(self._system_ns)
+
+    def _stand_still(self) -> None:
+        self.user = self.system = 0
+        self._due = float("inf")
 
     def _integrate(self, until: float) -> None:
         per_rate = (until - self._at) * NS_PER_TENTH

@@ -27,6 +27,7 @@ class Traffic(Struct):
     rosters: int = 0
     changes: int = 0
     goodbyes: int = 0
+    devices: int = 0
     dropped: int = 0
     dropped_changes: int = 0
     bytes: int = 0
@@ -84,6 +85,8 @@ class LossyPublisher:
                 traffic.rosters += 1
             case Kind.GOODBYE:
                 traffic.goodbyes += 1
+            case Kind.DEVICES:
+                traffic.devices += 1
 
     def _lots_of(self, host: HostId) -> Lots:
         lots = self._lots.get(host)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeVar
 
 from msgspec import Meta, Struct
 
 from vmpulse_contract import broker_url
 from vmpulse_contract.limits import VMS_PER_HOST
 from vmpulse_simulator.dynamics import ROUND_S, Rates
+from vmpulse_simulator.view_api import ALLOWED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+T = TypeVar("T")
+
 PREFIX: Final = "VMPULSE_SIMULATOR_"
+METRICS_PORT: Final = "metrics_port"
 MOST_HOSTS: Final = 25_000
+MOST_MIGRATIONS: Final = 100_000
 
 Hosts = Annotated[
     int, Meta(ge=1, le=MOST_HOSTS, description="simulated hosts", extra={"allowed": f"1 to {MOST_HOSTS}"})
@@ -46,6 +51,7 @@ CHANGES: Final = f"percent of the VMs of which a section changes within {ROUND_S
 CYCLES: Final = f"percent of the VMs that are stopped and started again within {ROUND_S:.0f} s"
 RESTARTS: Final = f"percent of the hosts whose agent restarts within {ROUND_S:.0f} s, every second time by a crash"
 LOSS: Final = "percent of the messages that are lost on purpose"
+MIGRATIONS: Final = f"live migrations that begin within {ROUND_S:.0f} s in the whole fleet; they take two hosts"
 SHARE: Final = {"allowed": "0 to 100"}
 
 
@@ -59,12 +65,18 @@ class FleetSettings(Struct, frozen=True, kw_only=True):
     change_percent: Annotated[float, Meta(ge=0, le=100, description=CHANGES, extra=SHARE)] = 2.0
     power_cycle_percent: Annotated[float, Meta(ge=0, le=100, description=CYCLES, extra=SHARE)] = 0.5
     agent_restart_percent: Annotated[float, Meta(ge=0, le=100, description=RESTARTS, extra=SHARE)] = 2.0
+    migrations: Annotated[
+        int,
+        Meta(ge=0, le=MOST_MIGRATIONS, description=MIGRATIONS, extra={"allowed": f"0 to {MOST_MIGRATIONS}"}),
+    ] = 10
     loss_percent: Annotated[float, Meta(ge=0, le=100, description=LOSS, extra=SHARE)] = 1.0
 
     @property
     def rates(self) -> Rates:
         """How often things happen."""
-        return Rates(self.change_percent / 100, self.power_cycle_percent / 100, self.agent_restart_percent / 100)
+        return Rates(
+            self.change_percent / 100, self.power_cycle_percent / 100, self.agent_restart_percent / 100, self.migrations
+        )
 
 
 class RunSettings(FleetSettings, frozen=True, kw_only=True):
@@ -77,6 +89,21 @@ class RunSettings(FleetSettings, frozen=True, kw_only=True):
     broker_password_file: Annotated[
         str, Meta(description="file with the broker's password, instead of one in broker_url; empty: none")
     ] = ""
+    api: Annotated[
+        str,
+        Meta(
+            description="address of the HTTP API of the view that is compared with the truth on SIGUSR1; empty: none",
+            extra={"allowed": ALLOWED},
+        ),
+    ] = ""
+    metrics_host: Annotated[str, Meta(description="address of the agents' metrics and of /healthz")] = "127.0.0.1"
+    metrics_port: Annotated[
+        Annotated[int, Meta(ge=0, le=65535)] | Literal[""],
+        Meta(
+            description="port of the agents' metrics and of /healthz; 0: any free one; empty: they are not served",
+            extra={"allowed": "0 to 65535, or empty"},
+        ),
+    ] = 9178
 
 
 class DemoSettings(FleetSettings, frozen=True, kw_only=True):
@@ -91,6 +118,12 @@ class DemoSettings(FleetSettings, frozen=True, kw_only=True):
         return min(ROUND_S, self.seconds_limit or ROUND_S)
 
 
-def given(values: Mapping[str, object]) -> dict[str, object]:
-    """Drop empty values: a Makefile passes ``--seconds-limit ""`` for none."""
-    return {name: value for name, value in values.items() if value not in (None, "")}
+def given(values: Mapping[str, T], prefix: str = "") -> dict[str, T]:
+    """Drop empty values, for a Makefile passes ``--seconds-limit ""`` for none; but not where empty means something.
+
+    Args:
+        values: by setting, or by variable.
+        prefix: of the variables, whose names are then in capitals.
+    """
+    kept = prefix + METRICS_PORT.upper() if prefix else METRICS_PORT
+    return {name: value for name, value in values.items() if value not in {None, ""} or (name == kept and value == "")}

@@ -93,11 +93,19 @@ class Mismatch(NamedTuple):
 
 
 async def take_truth(fleet: Fleet, epochs: Mapping[str, int]) -> Truth:
-    """Take the truth of a frozen fleet, letting others run between hosts. *epochs*: of the agents, by host."""
+    """Take the truth of a frozen fleet in which nothing is on its way, letting others run between hosts.
+
+    Args:
+        fleet: the fleet.
+        epochs: of the agents, by host.
+    """
     decoded: dict[tuple[Section, bytes], Any] = {}
     vms: dict[str, VmTruth] = {}
     for hypervisor in fleet.hypervisors:
-        vms.update(truth_of_host(hypervisor, decoded))
+        for vm, true in truth_of_host(hypervisor, decoded).items():
+            # Where it runs; a definition that a migration has left behind says nothing of the VM.
+            if vm not in vms or true.started is not None:
+                vms[vm] = true
         await asyncio.sleep(0)
     return Truth(
         vms,

@@ -24,24 +24,6 @@ SHOWN: Final = 20
 """Mismatches that are listed; the rest is counted."""
 
 
-class Summary(Struct, frozen=True, kw_only=True):
-    """What a demo measured, as its last line tells it. Bytes are those of the stream's bodies."""
-
-    hosts: int
-    vms: int
-    live_hosts: int
-    mismatched_vms: int
-    frames: int
-    dropped: int
-    changes: int
-    power_cycles: int
-    agent_restarts: int
-    repairs: int
-    bytes_published: int
-    bytes_per_vm_tick: float
-    worst_age_s: float | None
-
-
 class Verdict(Struct, frozen=True):
     """The last comparison. ``report`` is None where the view did not answer; ``ageless``: VMs of unknown age."""
 

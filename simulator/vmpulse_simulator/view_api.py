@@ -1,14 +1,16 @@
-"""The view's HTTP API as a demo uses it: the standard library's client, in a thread, with bounded waits."""
+"""The view's HTTP API as the simulator uses it: the standard library's client, in a thread, with bounded waits."""
 
 from __future__ import annotations
 
 import asyncio
 import http.client
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta, Struct
 
+from vmpulse_contract.errors import SettingsError
 from vmpulse_simulator.errors import ViewUnreachable
 from vmpulse_simulator.truth import Seen
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LOOPBACK: Final = "127.0.0.1"
+ALLOWED: Final = "http://HOST:PORT, without a path, or nothing for none"
 TIMEOUT_S: Final = 5.0
 PAGE: Final = 1000
 MOST_PAGES: Final = 2000
@@ -64,11 +67,15 @@ NO_HOST: Final[dict[str, Any]] = {}
 
 
 class ViewApi:
-    """Asks a view on this machine. Every method raises ViewUnreachable."""
+    """Asks a view. Every method raises ViewUnreachable.
 
-    def __init__(self, port: int, clock: Callable[[], float]) -> None:
-        self.url = f"http://{LOOPBACK}:{port}"
-        self._port = port
+    Args:
+        url: its address, as ``checked_url`` gives it.
+        clock: monotonic seconds, to stamp what was seen.
+    """
+
+    def __init__(self, url: str, clock: Callable[[], float]) -> None:
+        self.url = url
         self._clock = clock
 
     async def fleet(self) -> FleetReport:
@@ -87,7 +94,7 @@ class ViewApi:
 
     async def host(self, host: str) -> dict[str, Any]:
         """One host with its tombstones; nothing if the view does not know it."""
-        return await asyncio.to_thread(get, self._port, f"/api/v1/hosts/{host}", dict[str, Any], missing=NO_HOST)
+        return await asyncio.to_thread(get, self.url, f"/api/v1/hosts/{host}", dict[str, Any], missing=NO_HOST)
 
     async def vms(self) -> AsyncIterator[list[Seen]]:
         """All VMs with their sections, page by page."""
@@ -101,12 +108,26 @@ class ViewApi:
                 break
 
     async def _get(self, path: str, kind: type[T]) -> T:
-        return await asyncio.to_thread(get, self._port, path, kind)
+        return await asyncio.to_thread(get, self.url, path, kind)
 
 
-def get(port: int, path: str, kind: type[T], *, missing: T | None = None) -> T:
+def checked_url(setting: str, url: str) -> str:
+    """Give the address of a view, which may be empty. Raises SettingsError for what is none."""
+    if not url:
+        return url
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme == "http" and parts.hostname and parts.port != 0 and parts.username is None
+    except ValueError as error:
+        raise SettingsError(setting, url, ALLOWED) from error
+    if not usable or parts.path not in {"", "/"} or parts.query or parts.fragment:
+        raise SettingsError(setting, url, ALLOWED)
+    return f"http://{parts.netloc}"
+
+
+def get(url: str, path: str, kind: type[T], *, missing: T | None = None) -> T:
     """Ask once, and check the answer's shape; *missing* stands for status 404. Blocks for a few times TIMEOUT_S."""
-    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=TIMEOUT_S)
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=TIMEOUT_S)
     try:
         connection.request("GET", path)
         response = connection.getresponse()

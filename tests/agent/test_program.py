@@ -71,6 +71,7 @@ def run(broker: PrivateBroker, password: str, *, host: str = HOST, uri: str = "t
     """Arguments of an agent."""
     url = f"amqp://127.0.0.1:{broker.port}/"
     options = {"--host": host, "--uri": uri, "--broker-url": url, "--broker-password-file": password, "--tick-s": "0.3"}
+    options["--metrics-port"] = "0"
     return ("run", *(word for option in options.items() for word in option))
 
 
@@ -115,6 +116,7 @@ async def test_agent_without_permission_ends(broker: PrivateBroker, password: st
 async def test_agent_keeps_trying_an_unreachable_broker() -> None:
     """A broker that is not there yet is tried again, with a line for each try; SIGTERM ends that with 0."""
     arguments = ("run", "--host", HOST, "--uri", "test:///default", "--broker-url", "amqp://127.0.0.1:1/")
+    arguments += ("--metrics-port", "")
     async with started(AGENT, *arguments) as (process, said):
         await eventually(lambda: said.read_text().count("trying again within") >= 2, 12)
         before = time.monotonic()

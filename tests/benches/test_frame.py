@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from benches.frame import VMS, as_maps, realistic_frame
@@ -9,20 +10,25 @@ from vmpulse_contract import stream
 from vmpulse_contract.values import VmStatus
 
 LARGEST_BYTES_PER_VM = 7.0
+BYTE = 127
+"""Up to here msgpack takes one byte for a number."""
 
 
 @pytest.mark.parametrize("seed", range(50))
 def test_bytes_per_vm(seed: int) -> None:
-    """A realistic frame takes at most 7.0 bytes for each VM, header included."""
+    """A realistic frame takes at most 7.0 bytes for each VM, header and the host's own statistics included."""
     ids, raw = realistic_frame(seed)
     assert len(ids) == VMS
     assert len(raw) / VMS <= LARGEST_BYTES_PER_VM
 
 
 def test_the_frame_is_realistic() -> None:
-    """The frame holds what makes frames big: a 64-vCPU VM at 6,400 %, unknown values, an old age, a paused VM."""
+    """The frame holds what makes frames big: a 64-vCPU VM at 6,400 %, unknown values, an old age, a host in need."""
     ids, raw = realistic_frame(1)
-    values = as_maps(ids, stream.read_frame(raw))
+    frame = stream.read_frame(raw)
+    values = as_maps(ids, frame)
+    assert frame.host_stats is not None
+    assert min(msgspec.structs.astuple(frame.host_stats)) > BYTE
     shares = [float(str(vm["cpuUser"])) + float(str(vm["cpuSys"])) for vm in values if "cpuUser" in vm]
     assert max(shares) == pytest.approx(6400, abs=0.2)
     assert len({vm.get("cpuUser") for vm in values}) > VMS / 2

@@ -12,9 +12,10 @@ import xxhash
 
 from tests.contract import test_golden as golden
 from vmpulse_contract import errors, limits, sections, topology, verbs, wire
+from vmpulse_contract.devices import DeviceMessage
 from vmpulse_contract.identity import HostId
 from vmpulse_contract.sections import Section
-from vmpulse_contract.stream import Frame, HostFacts
+from vmpulse_contract.stream import Frame, HostFacts, HostValues
 from vmpulse_contract.values import STATUS_LABELS, VmStatus
 from vmpulse_contract.verbs import Verb
 
@@ -76,6 +77,20 @@ def test_frame_fields() -> None:
     listed = [name for _, names, _ in _rows("### Frame") for name in names.split(", ")]
     renamed = [name.replace("_", "") for name in Frame.__struct_fields__[3:]]
     assert [name.lower() for name in listed] == renamed
+
+
+def test_host_values() -> None:
+    """The values of a host that a frame carries are listed in the order of the code."""
+    (row,) = [row for row in _rows("### Frame") if row[1] == "hostStats"]
+    listed = re.search(r"\[(.*?)\]", row[2])
+    assert listed is not None
+    assert listed[1].lower().split(", ") == [name.replace("_", "") for name in HostValues.__struct_fields__]
+
+
+def test_device_fields() -> None:
+    """The fields of device statistics stand in the order of the code."""
+    listed = [row[1].lower() for row in _rows("## Device statistics")]
+    assert listed == [name.replace("_", "") for name in DeviceMessage.__struct_fields__]
 
 
 def test_addresses() -> None:

@@ -15,11 +15,21 @@ from typing import Final, NamedTuple
 
 import pytest
 
-from vmpulse_contract import columns, sections, stream, verbs, wire
+from vmpulse_contract import columns, devices, sections, stream, verbs, wire
 from vmpulse_contract.columns import Sparse, to_bytes
+from vmpulse_contract.devices import DeviceMessage, DeviceRecord
 from vmpulse_contract.identity import VmId, vm_id
 from vmpulse_contract.sections import ABSENT, Section
-from vmpulse_contract.stream import ChangeEvent, Frame, Goodbye, HostFacts, RosterMessage, Tombstone, pack_roster
+from vmpulse_contract.stream import (
+    ChangeEvent,
+    Frame,
+    Goodbye,
+    HostFacts,
+    HostValues,
+    RosterMessage,
+    Tombstone,
+    pack_roster,
+)
 from vmpulse_contract.values import ExitCode, ExitReason, GoodbyeReason, PauseCode, VmStatus
 from vmpulse_contract.verbs import Verb
 
@@ -62,6 +72,7 @@ FRAME: Final = Frame(
     cpu_sys=columns.pack([125, None]),
     mem_usage=columns.pack([40, None]),
     stats_age=1,
+    host_stats=HostValues(cpu_user=503, cpu_sys=12, cpu_load=6431, mem_used=150_000),
 )
 BIG_FRAME: Final = Frame(
     version=wire.VERSION,
@@ -76,6 +87,23 @@ BIG_FRAME: Final = Frame(
     cpu_sys=columns.pack([at % 11 for at in range(40)]),
     mem_usage=_many({1: None, 2: 90}, 35),
     stats_age=_many({39: 473}, 1),
+)
+
+
+DEVICES: Final = DeviceMessage(
+    version=wire.VERSION,
+    epoch=EPOCH,
+    number=1,
+    monotonic_ms=62_000,
+    vms={
+        A: DeviceRecord(
+            1_700_000_000_123,
+            verbs.DeviceStats(
+                memory_stats=verbs.MemoryStats(mem_total=2_097_152, mem_free=1_258_291),
+                disks={"vda": verbs.DiskStats(read_ops=1200, read_bytes=19_660_800, read_rate=65_536.5)},
+            ),
+        )
+    },
 )
 
 
@@ -94,6 +122,7 @@ MESSAGES: Final = {
         ChangeEvent(wire.VERSION, EPOCH, 8, A, Section.STATUS, STATUS_HASH, ABSENT, STATUS_BODY), stream.read_change
     ),
     "goodbye": Golden(Goodbye(wire.VERSION, EPOCH, 11, GoodbyeReason.STOPPED), stream.read_goodbye),
+    "devices": Golden(DEVICES, devices.read_devices),
     "request": Golden(verbs.Request(vms=(A,)), verbs.read_request),
     "reply_list": Golden(
         verbs.ListReply(

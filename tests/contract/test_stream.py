@@ -14,7 +14,16 @@ from vmpulse_contract.columns import Sparse
 from vmpulse_contract.errors import HashMismatch, MessageError, MistypedMessage
 from vmpulse_contract.identity import VmId
 from vmpulse_contract.sections import Section
-from vmpulse_contract.stream import ChangeEvent, Frame, Goodbye, HostFacts, Roster, RosterMessage, Tombstone
+from vmpulse_contract.stream import (
+    ChangeEvent,
+    Frame,
+    Goodbye,
+    HostFacts,
+    HostValues,
+    Roster,
+    RosterMessage,
+    Tombstone,
+)
 from vmpulse_contract.values import ExitCode, ExitReason, GoodbyeReason
 
 FRAME = [1, 5, 6, 7, 3, 9, 10, 1, b"\x01\x02\x03", b"\xf1\x02", None, [2, b"\x01", 600]]
@@ -185,6 +194,20 @@ def test_cadence_is_bounded(tick: object) -> None:
         stream.read_roster(msgpack.packb([*head, [*roster[:2], {"tickMs": tick}, *roster[3:]]]))
 
 
+@pytest.mark.parametrize("wrong", [[1001], [0, 1001], [-1], [1.5], [0, 0, -1], ["1"], 5, b"", {}])
+def test_host_values_are_bounded(wrong: object) -> None:
+    """A host's own statistics of another shape, or a share above the whole, make a frame mistyped."""
+    with pytest.raises(MistypedMessage):
+        stream.read_frame(msgpack.packb([*FRAME, wrong]))
+
+
+def test_a_frame_without_host_statistics() -> None:
+    """A host's own statistics may be nil, left out, or cut short; all that is not there is unknown."""
+    for told in ([*FRAME, None], FRAME):
+        assert stream.read_frame(msgpack.packb(told)).host_stats is None
+    assert stream.read_frame(msgpack.packb([*FRAME, [250]])).host_stats == HostValues(cpu_user=250)
+
+
 def test_newer_senders_are_read() -> None:
     """Values, fields and elements that this version does not know leave the message readable."""
     tombstone = [b"A" * 16, 1, 77, 99, -5, "new"]
@@ -194,7 +217,7 @@ def test_newer_senders_are_read() -> None:
     read = stream.read_roster(msgpack.packb(tree)).roster
     assert read.tombstones == (Tombstone(b"A" * 16, 1, ExitCode.UNKNOWN, ExitReason.UNKNOWN, -5),)
     assert stream.read_goodbye(msgpack.packb([1, 1, 1, "rebooting"])).reason is GoodbyeReason.UNKNOWN
-    assert stream.read_frame(msgpack.packb([*FRAME, "new"])).count == 3
+    assert stream.read_frame(msgpack.packb([*FRAME, [1, 2, 3, 4, 5, "new"], "new"])).count == 3
 
 
 def test_roster_without_tombstones() -> None:

@@ -21,11 +21,12 @@ hosts = st.from_regex(r"[a-z0-9_-]{1,63}", fullmatch=True).map(HostId)
 
 @given(hosts, st.sampled_from(Section))
 def test_stream_keys_parse_back(host: HostId, section: Section) -> None:
-    """Every address of the stream says again which host, kind and section it was made from."""
+    """Every address that a host publishes to says again which host, kind and section it was made from."""
     runtime, changes = topology.RUNTIME, topology.CHANGES
     assert parse_stream_key(runtime, topology.frame_key(host)) == StreamKey(host, Kind.FRAME, None)
     assert parse_stream_key(runtime, topology.roster_key(host)) == StreamKey(host, Kind.ROSTER, None)
     assert parse_stream_key(runtime, topology.goodbye_key(host)) == StreamKey(host, Kind.GOODBYE, None)
+    assert parse_stream_key(topology.DEVICES, topology.devices_key(host)) == StreamKey(host, Kind.DEVICES, None)
     assert parse_stream_key(changes, topology.change_key(host, section)) == StreamKey(host, Kind.CHANGE, section)
 
 
@@ -46,7 +47,7 @@ def test_stream_keys_parse_back(host: HostId, section: Section) -> None:
         (topology.CHANGES, "h1.roster"),
         (topology.CHANGES, "h1.Status"),
         (topology.CHANGES, "h1.status.x"),
-        (topology.DEVICES, "h1"),
+        (topology.DEVICES, "h1.devices"),
         (topology.FLEET, "h1"),
         ("", "h1"),
     ],
@@ -92,6 +93,7 @@ def test_view_queue_takes_the_stream_and_its_own_canaries() -> None:
     bindings = topology.view_queue("v1").bindings
     assert (topology.RUNTIME, "#") in bindings
     assert (topology.CHANGES, "#") in bindings
+    assert (topology.DEVICES, "#") in bindings
     (fleet,) = [pattern for exchange, pattern in bindings if exchange == topology.FLEET]
     assert _matches(fleet, topology.canary_key("v1", "a"))
     assert not _matches(fleet, topology.canary_key("v2", "a"))

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from vmpulse_contract import sections, verbs, wire
 from vmpulse_contract.columns import LARGEST, pack
+from vmpulse_contract.devices import DeviceMessage, DeviceRecord
 from vmpulse_contract.identity import VmId
 from vmpulse_contract.sections import GuestDetails, Info, NetIface, Section, SectionBody, Status
 from vmpulse_contract.stream import (
@@ -16,6 +17,7 @@ from vmpulse_contract.stream import (
     Frame,
     Goodbye,
     HostFacts,
+    HostValues,
     Roster,
     RosterMessage,
     Tombstone,
@@ -62,6 +64,11 @@ def values_of(count: int, largest: int = LARGEST) -> st.SearchStrategy[list[int 
     return alike | nearly | st.lists(cell, min_size=count, max_size=count)
 
 
+shares = st.none() | st.integers(0, 1000)
+counts = st.none() | st.integers(0, LARGEST)
+host_values = st.builds(HostValues, cpu_user=shares, cpu_sys=shares, cpu_load=counts, mem_used=counts, swap_used=counts)
+
+
 @st.composite
 def frames(draw: st.DrawFn) -> Frame:
     """A frame of any host."""
@@ -79,6 +86,7 @@ def frames(draw: st.DrawFn) -> Frame:
         cpu_sys=pack(draw(values_of(count))),
         mem_usage=pack(draw(values_of(count))),
         stats_age=pack(draw(values_of(count))),
+        host_stats=draw(st.none() | host_values),
     )
 
 
@@ -90,6 +98,9 @@ facts = st.builds(
     agent_version=st.none() | texts,
     hypervisor_version=st.none() | texts,
     libvirt_version=st.none() | texts,
+    cpu_count=counts,
+    mem_total=counts,
+    swap_total=counts,
     labels=st.dictionaries(texts, texts, max_size=4),
 )
 tombstones = st.builds(
@@ -205,6 +216,14 @@ devices = st.builds(
     disks_usage=st.none() | st.lists(_optional(verbs.DiskUsage), max_size=2).map(tuple),
     network=st.none() | st.dictionaries(texts, _optional(verbs.NetworkStats), max_size=2),
     disks=st.none() | st.dictionaries(texts, _optional(verbs.DiskStats), max_size=2),
+)
+device_messages = st.builds(
+    DeviceMessage,
+    st.just(wire.VERSION),
+    epochs,
+    u64,
+    u64,
+    st.dictionaries(vms, st.builds(DeviceRecord, u64, devices), max_size=3),
 )
 runtime_records = st.builds(
     verbs.RuntimeRecord,

@@ -101,7 +101,7 @@ class Lab:
         """Start the agent, as an operator would."""
         arguments = ["vmpulse_agent", "run", "--uri", self.hypervisor.uri, "--run-dir", str(self.hypervisor.run_dir)]
         arguments += ["--host", HOST, "--broker-url", f"amqp://{self.broker.host}:{self.broker.port}/"]
-        arguments += ["--state-dir", str(self.folder / "state")]
+        arguments += ["--state-dir", str(self.folder / "state"), "--metrics-port", "0"]
         return Program("agent", arguments, self.folder, self._secret("AGENT", HOST))
 
     def _view_arguments(self) -> list[str]:

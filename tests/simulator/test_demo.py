@@ -20,8 +20,10 @@ from vmpulse_simulator.broker_files import free_ports
 
 FIELDS = (
     *("hosts", "vms", "live_hosts", "mismatched_vms", "frames", "dropped", "changes", "power_cycles"),
-    *("agent_restarts", "repairs", "bytes_published", "bytes_per_vm_tick", "worst_age_s"),
+    *("agent_restarts", "migrations", "repairs", "bytes_published", "bytes_per_vm_tick", "worst_age_s"),
 )
+
+HAPPENING = ("frames", "changes", "power_cycles", "agent_restarts", "migrations", "repairs")
 
 
 @contextmanager
@@ -77,7 +79,7 @@ def test_limited_demo_proves_the_view_right(tmp_path: Path) -> None:
     summary = json.loads(out.splitlines()[-1])
     assert tuple(summary) == FIELDS
     assert (summary["hosts"], summary["vms"], summary["live_hosts"], summary["mismatched_vms"]) == (5, 20, 5, 0)
-    assert all(summary[name] > 0 for name in ("frames", "changes", "power_cycles", "agent_restarts", "repairs"))
+    assert all(summary[name] > 0 for name in HAPPENING)
     assert wait_until_none(tmp_path) == []
     assert sorted(path.name for path in tmp_path.rglob("*")) == [".vmpulse", "demo", "view.log"]
 

@@ -54,6 +54,18 @@ def test_rates_stay_within_the_cpus(vcpus: int) -> None:
     assert len(seen) > 10
 
 
+def test_load_that_is_handed_over_walks_on_and_counts_anew() -> None:
+    """The heir does what the load would have done, from counters at 0; the one it came from stands still."""
+    unmoved, left = new_load(seed=5), new_load(seed=5)
+    heir, burnt = left.hand_over(5100.0), left.cpu_time_ns
+    unmoved.advance(5200.0)
+    heir.advance(5200.0)
+    left.advance(5200.0)
+    assert (heir.user, heir.system, heir.memory) == (unmoved.user, unmoved.system, unmoved.memory)
+    assert heir.cpu_time_ns == pytest.approx(unmoved.cpu_time_ns - burnt, abs=1000)
+    assert (left.user, left.system, left.cpu_time_ns) == (0, 0, burnt)
+
+
 def test_saturated_load_fills_every_cpu() -> None:
     """64 busy CPUs are 6,400 percent."""
     load = new_load(64, saturated=True)

@@ -7,6 +7,7 @@ import pytest
 from vmpulse_simulator.__main__ import filled, main
 from vmpulse_simulator.dynamics import Rates
 from vmpulse_simulator.settings import DemoSettings, RunSettings
+from vmpulse_simulator.view_api import checked_url
 
 
 @pytest.mark.parametrize(
@@ -20,6 +21,7 @@ from vmpulse_simulator.settings import DemoSettings, RunSettings
         ("--seconds-limit", "-1", "1 to 86400, or nothing for no limit"),
         ("--loss-percent", "101", "0 to 100"),
         ("--seed", "-1", "0 or more"),
+        ("--migrations", "100001", "0 to 100000"),
     ],
 )
 def test_wrong_setting_is_named(capsys: pytest.CaptureFixture[str], option: str, value: str, allowed: str) -> None:
@@ -46,9 +48,22 @@ def test_empty_values_are_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_flags_are_read_as_numbers() -> None:
     """Texts of flags become the settings' types, and percents become shares."""
-    chosen = filled(DemoSettings, {"hosts": "5", "seconds_limit": "8", "change_percent": "4"})
+    chosen = filled(DemoSettings, {"hosts": "5", "seconds_limit": "8", "change_percent": "4", "migrations": "60"})
     assert (chosen.hosts, chosen.seconds_limit, chosen.round_s) == (5, 8.0, 8.0)
-    assert chosen.rates == Rates(0.04, 0.005, 0.02)
+    assert chosen.rates == Rates(0.04, 0.005, 0.02, 60)
+
+
+@pytest.mark.parametrize("url", ["view:8080", "https://view:8080", "http://view:x", "http://view:8080/api", "http://"])
+def test_wrong_view_is_named(capsys: pytest.CaptureFixture[str], url: str) -> None:
+    """What is no address of a view is a wrong setting."""
+    assert main(["run", f"--api={url}"]) == 2
+    assert f"setting --api: {url!r} is not allowed; allowed: http://HOST:PORT" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("url", ["", "http://view:8080", "http://127.0.0.1:8080/", "http://[::1]:8080"])
+def test_right_view_is_taken(url: str) -> None:
+    """A view may be anywhere, under a name or an address."""
+    assert checked_url("--api", url) == url.rstrip("/")
 
 
 def test_help_lists_every_setting(capsys: pytest.CaptureFixture[str]) -> None:

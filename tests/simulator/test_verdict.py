@@ -143,7 +143,7 @@ def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def judged(view: FakeView, truth: Truth, clock: Clock, within_s: float = 20.0) -> Verdict:
     """The verdict on a view."""
-    return await judge(truth, ViewApi(view.server_port, clock), clock, within_s)
+    return await judge(truth, ViewApi(f"http://127.0.0.1:{view.server_port}", clock), clock, within_s)
 
 
 async def test_view_that_is_right_is_clean_after_every_page() -> None:
@@ -236,11 +236,11 @@ async def test_view_that_does_not_answer_has_everything_wrong() -> None:
         view.status = 500
         found = await judged(view, truth, clock, within_s=0.0)
         with pytest.raises(ViewUnreachable, match="status 500"):
-            await ViewApi(view.server_port, clock).fleet()
+            await ViewApi(f"http://127.0.0.1:{view.server_port}", clock).fleet()
     assert not found.clean
     assert found.mismatched_vms == HOSTS * VMS
     with pytest.raises(ViewUnreachable, match="refused"):
-        await ViewApi(view.server_port, clock).fleet()
+        await ViewApi(f"http://127.0.0.1:{view.server_port}", clock).fleet()
 
 
 def test_many_mismatches_are_listed_only_at_first() -> None:

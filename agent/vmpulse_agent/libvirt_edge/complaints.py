@@ -32,12 +32,12 @@ _ERRNO: Final = {
 
 def unavailable(uri: str, error: libvirt.libvirtError) -> HypervisorUnavailable:
     """Say why there is no connection to *uri*, and how to mend it."""
-    return HypervisorUnavailable(f"cannot connect to libvirt at {uri}: {_remedy(error)} [{_one_line(error)}]")
+    return HypervisorUnavailable(f"cannot connect to libvirt at {uri}: {_remedy(error)} [{one_line(error)}]")
 
 
 def failed(what: str, error: libvirt.libvirtError) -> HypervisorError:
     """Say that one call has failed."""
-    return HypervisorError(f"{what}: {_one_line(error)}")
+    return HypervisorError(f"{what}: {one_line(error)}")
 
 
 def _remedy(error: libvirt.libvirtError) -> str:
@@ -53,5 +53,6 @@ def _remedy(error: libvirt.libvirtError) -> str:
     return "the daemon did not let us in; see its log"
 
 
-def _one_line(error: libvirt.libvirtError) -> str:
+def one_line(error: libvirt.libvirtError) -> str:
+    """What libvirt said, as one line and not too long."""
     return " ".join(str(error).split())[:300]

@@ -20,6 +20,7 @@ from vmpulse_agent.libvirt_edge.events import RawEvent
 from vmpulse_agent.libvirt_edge.handles import Handles, Held, open_handles
 from vmpulse_agent.libvirt_edge.options import LibvirtOptions
 from vmpulse_agent.libvirt_edge.threads import Lane
+from vmpulse_agent.measures import CallMeasure
 
 T = TypeVar("T")
 
@@ -35,12 +36,14 @@ class Listener(NamedTuple):
 class Connection:
     """The way to one libvirt."""
 
-    def __init__(self, options: LibvirtOptions, listener: Listener, askers: int) -> None:
+    def __init__(
+        self, options: LibvirtOptions, listener: Listener, askers: int, measure: CallMeasure | None = None
+    ) -> None:
         self.options = options
         self._askers = askers
         self._listener = listener
         # Two, so that an opening that is stuck does not keep us from letting go.
-        self._lane = Lane("connect", 2)
+        self._lane = Lane("connect", 2, measure)
         self._held: Held | None = None
         self._stillborn: tuple[int, str] | None = None
         self._why = "not opened"
@@ -81,6 +84,11 @@ class Connection:
     def has_monitors(self) -> bool:
         """Whether there are monitors to ask: some drivers give nothing but the state."""
         return self._held is None or self._held.handles.look_groups != libvirt.VIR_DOMAIN_STATS_STATE
+
+    @property
+    def asks_guests(self) -> bool:
+        """Whether there is a connection that guest agents can be asked through."""
+        return self._held is not None and self._held.handles.guest is not None
 
     async def call(self, lane: Lane, key: Hashable, work: Callable[[Handles], T], deadline_s: float) -> T:
         """Do *work* in a lane with what is open now. Raises HypervisorError, whatever libvirt said."""

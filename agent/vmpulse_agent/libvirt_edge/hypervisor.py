@@ -38,6 +38,7 @@ from vmpulse_agent.libvirt_edge.reading import DomainReading
 from vmpulse_agent.libvirt_edge.stats import Moment
 from vmpulse_agent.libvirt_edge.surveys import Survey, Surveyor
 from vmpulse_agent.libvirt_edge.tokens import Lives
+from vmpulse_agent.measures import Calls
 from vmpulse_contract.identity import VmId, vm_text
 from vmpulse_contract.sections import GuestDetails, Section, Status, guest_ips
 from vmpulse_contract.values import VmStatus
@@ -55,13 +56,19 @@ _GUEST_SECTIONS: Final = frozenset({Section.STATUS, Section.GUEST_DETAILS})
 
 
 class LibvirtHypervisor:
-    """The hypervisor port (see vmpulse_agent.hypervisor) on one libvirt."""
+    """The hypervisor port (see vmpulse_agent.hypervisor) on one libvirt.
 
-    def __init__(self, options: LibvirtOptions | None = None) -> None:
+    Args:
+        options: where and how.
+        calls: where the calls are counted, by lane.
+    """
+
+    def __init__(self, options: LibvirtOptions | None = None, calls: Calls | None = None) -> None:
         self.options = options or LibvirtOptions()
-        self._lanes = lanes()
+        calls = calls or Calls()
+        self._lanes = lanes(calls)
         listener = Listener(self._heard, self._lost, self._back)
-        self._connection = Connection(self.options, listener, self._lanes.hangable)
+        self._connection = Connection(self.options, listener, self._lanes.hangable, calls.of("connect"))
         self._askers = Askers()
         self._calls = count()
         self._notify: Notify | None = None
@@ -93,6 +100,11 @@ class LibvirtHypervisor:
         for lane in self._lanes:
             lane.close()
         await self._connection.close()
+
+    @property
+    def asks_guests(self) -> bool:
+        """Whether guest agents can be asked: it was allowed by us and by the daemon."""
+        return self._connection.asks_guests
 
     async def facts(self) -> HypervisorFacts:
         """Give the facts of the host. Raises HypervisorError."""

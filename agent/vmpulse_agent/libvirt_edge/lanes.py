@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from vmpulse_agent.libvirt_edge.threads import Lane
+from vmpulse_agent.measures import Calls
 
 
 class Lanes(NamedTuple):
@@ -30,15 +31,19 @@ class Lanes(NamedTuple):
         return self.look.width + self.probe.width + self.device.width + self.job.width
 
 
-def lanes() -> Lanes:
-    """Make them; a thread is started when it is needed."""
+def lanes(calls: Calls) -> Lanes:
+    """Make them, each counting its calls under its name; a thread is started when it is needed."""
+
+    def lane(name: str, width: int) -> Lane:
+        return Lane(name, width, calls.of(name))
+
     return Lanes(
-        look=Lane("look", 2),
-        state=Lane("state", 1),
-        probe=Lane("probe", 6),
-        device=Lane("device", 2),
-        read=Lane("read", 1),
-        job=Lane("job", 1),
-        guest=Lane("guest", 4),
-        host=Lane("host", 1),
+        look=lane("look", 2),
+        state=lane("state", 1),
+        probe=lane("probe", 6),
+        device=lane("device", 2),
+        read=lane("read", 1),
+        job=lane("job", 1),
+        guest=lane("guest", 4),
+        host=lane("host", 1),
     )

@@ -7,6 +7,7 @@ from xml.etree.ElementTree import Element
 
 import libvirt
 
+from vmpulse_agent.errors import HypervisorError
 from vmpulse_agent.hypervisor import HypervisorFacts
 from vmpulse_agent.libvirt_edge import canonical_xml, domain_xml, guest_agent, safe_xml
 from vmpulse_agent.libvirt_edge.evidence import Role
@@ -14,7 +15,7 @@ from vmpulse_agent.libvirt_edge.guest_agent import GuestFacts
 from vmpulse_agent.libvirt_edge.handles import Handles
 from vmpulse_agent.libvirt_edge.text import clean
 from vmpulse_agent.libvirt_edge.tokens import Lives
-from vmpulse_contract.identity import VmId
+from vmpulse_contract.identity import VmId, vm_text
 from vmpulse_contract.sections import Section
 from vmpulse_contract.values import PauseCode
 
@@ -68,7 +69,7 @@ def _config(domain: libvirt.virDomain) -> tuple[bytes | None, str | None]:
 
 
 def ask_guest(handles: Handles, vm: VmId) -> GuestFacts | None:
-    """Ask a guest's agent; None where we may not, or where it gave nothing we can read.
+    """Ask a guest's agent; None where we may not. Raises HypervisorError where it gave nothing that we can read.
 
     It may block for as long as the guest likes.
     """
@@ -76,9 +77,9 @@ def ask_guest(handles: Handles, vm: VmId) -> GuestFacts | None:
         return None
     try:
         return guest_agent.ask(handles.guest.lookupByUUID(vm))
-    except (libvirt.libvirtError, ValueError, TypeError):
+    except (libvirt.libvirtError, ValueError, TypeError) as error:
         # ValueError: also text that is not UTF-8, from a binding that decodes what guests say.
-        return None
+        raise HypervisorError(f"the guest agent of {vm_text(vm)} gave nothing: {type(error).__name__}") from error
 
 
 def migration_role(connection: libvirt.virConnect, vm: VmId) -> Role | None:

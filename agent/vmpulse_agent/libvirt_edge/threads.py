@@ -16,6 +16,7 @@ from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
 from vmpulse_agent.errors import HypervisorTimeout, HypervisorUnavailable
+from vmpulse_agent.measures import CallMeasure
 
 T = TypeVar("T")
 
@@ -45,11 +46,13 @@ class Lane:
     Args:
         name: for thread names and messages.
         width: the most threads there will ever be.
+        measure: where the calls are counted.
     """
 
-    def __init__(self, name: str, width: int) -> None:
+    def __init__(self, name: str, width: int, measure: CallMeasure | None = None) -> None:
         self.name = name
         self.width = width
+        self.measure = measure or CallMeasure()
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._unanswered: dict[Hashable, _Job] = {}
@@ -84,15 +87,11 @@ class Lane:
             HypervisorTimeout: no answer in time; at once if the previous call with this key still waits, or every
                 thread does.
         """
-        if key in self._unanswered:
-            msg = f"{self.name}{_shown(key)}: the previous call has not been answered yet"
-            raise HypervisorTimeout(msg)
-        if not self.free:
-            msg = f"{self.name}: all of its {self.width} threads are waiting for libvirt"
-            raise HypervisorTimeout(msg)
+        self._refuse_hopeless(key)
         job = _Job(key, work, discard)
         self._unanswered[key] = job
         self._hand_over(job)
+        began = job.loop.time()
         try:
             async with asyncio.timeout(deadline_s):
                 result: T = await asyncio.shield(job.answer)
@@ -101,6 +100,7 @@ class Lane:
             msg = f"{self.name}{_shown(key)}: no answer within {deadline_s:g} s"
             raise HypervisorTimeout(msg) from None
         finally:
+            self._measure(job, job.loop.time() - began)
             self._leave(job)
 
     def close(self) -> None:
@@ -112,6 +112,24 @@ class Lane:
         for _ in self._threads:
             self._jobs.put(None)
         self._threads.clear()
+
+    def _refuse_hopeless(self, key: Hashable) -> None:
+        if key in self._unanswered:
+            self.measure.unanswered += 1
+            msg = f"{self.name}{_shown(key)}: the previous call has not been answered yet"
+            raise HypervisorTimeout(msg)
+        if not self.free:
+            self.measure.unanswered += 1
+            msg = f"{self.name}: all of its {self.width} threads are waiting for libvirt"
+            raise HypervisorTimeout(msg)
+
+    def _measure(self, job: _Job, seconds: float) -> None:
+        """Count a call that is over for who made it; without an answer its maker gave it up."""
+        self.measure.durations.add(seconds)
+        if not job.answer.done():
+            self.measure.unanswered += 1
+        elif job.answer.exception() is not None:
+            self.measure.errors += 1
 
     def _hand_over(self, job: _Job) -> None:
         self._jobs.put(job)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 from urllib.parse import quote, urlsplit
 
@@ -10,12 +11,12 @@ import httpx
 import msgspec
 
 from vmpulse_consumers.cli.replies import ErrorReply
-from vmpulse_consumers.errors import ViewRefused, ViewUnreachable
+from vmpulse_consumers.errors import ViewBusy, ViewRefused, ViewUnreachable
 from vmpulse_contract.errors import SettingsError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from types import TracebackType
 
 DEFAULT_API: Final = "http://127.0.0.1:8080"
@@ -25,11 +26,16 @@ TIMEOUT_S: Final = 5.0
 T = TypeVar("T")
 
 
-def add_api_options(parser: argparse.ArgumentParser) -> None:
-    """Add what all reading subcommands share."""
+def add_address_option(parser: argparse.ArgumentParser) -> None:
+    """Add what all subcommands share that ask a view."""
     parser.add_argument(
         "--api", metavar="URL", help=f"the view's address (default: ${VARIABLE}, or else {DEFAULT_API})"
     )
+
+
+def add_api_options(parser: argparse.ArgumentParser) -> None:
+    """Add what all reading subcommands share."""
+    add_address_option(parser)
     parser.add_argument("--json", action="store_true", help="print the API's JSON instead of a table")
 
 
@@ -67,12 +73,37 @@ class Api:
         try:
             reply = self._client.get(path, params=parameters)
         except httpx.TransportError as error:
-            reason = str(error) or type(error).__name__
-            remedy = f"start one there with `vmpulse view`, or name another with --api or {VARIABLE}"
-            raise ViewUnreachable(f"no view answers at {self.url} ({reason}); {remedy}") from error
+            raise self._unreachable(error) from error
         if reply.status_code != httpx.codes.OK:
             raise ViewRefused(self._refusal(reply))
         return reply.content
+
+    @contextmanager
+    def lines(
+        self, path: str, parameters: Mapping[str, Any], headers: Mapping[str, str], silence_s: float
+    ) -> Iterator[Iterator[str]]:
+        """Open a reply that has no end of its own, and give its lines as they come.
+
+        Raises, also while the lines are read:
+            ViewUnreachable: nobody answers, the connection ended, or nothing came for *silence_s*.
+            ViewBusy: the view has no room for another one now.
+            ViewRefused: the view says no.
+        """
+        timeout = httpx.Timeout(TIMEOUT_S, read=silence_s)
+        try:
+            with self._client.stream("GET", path, params=parameters, headers=headers, timeout=timeout) as reply:
+                if reply.status_code != httpx.codes.OK:
+                    reply.read()
+                    refused = ViewBusy if reply.status_code == httpx.codes.SERVICE_UNAVAILABLE else ViewRefused
+                    raise refused(self._refusal(reply))
+                yield _lines(reply.iter_bytes())
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
+
+    def _unreachable(self, error: httpx.TransportError) -> ViewUnreachable:
+        reason = str(error) or type(error).__name__
+        remedy = f"start one there with `vmpulse view`, or name another with --api or {VARIABLE}"
+        return ViewUnreachable(f"no view answers at {self.url} ({reason}); {remedy}")
 
     def _refusal(self, reply: httpx.Response) -> str:
         try:
@@ -87,6 +118,15 @@ class Api:
             return msgspec.json.decode(raw, type=kind)
         except msgspec.MsgspecError as error:
             raise ViewRefused(f"{self.url} does not answer like a view ({error}); check --api or {VARIABLE}") from error
+
+
+def _lines(chunks: Iterator[bytes]) -> Iterator[str]:
+    """Split at line feeds only: httpx, like Python, would split at others that JSON may have in its texts too."""
+    rest = b""
+    for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            yield line.decode()
 
 
 def segment(text: str) -> str:

@@ -63,14 +63,14 @@ def _show_each(vms: Mapping[str, Plain]) -> None:
         out.print(shown(vm), style="bold")
         config = record.get("config")
         if config is None:
-            out.print(pairs(_flat(record)))
+            out.print(pairs(flat(record)))
             continue
         for line in config.splitlines():
             # Folding would break what somebody wants to copy.
             out.print(shown(line), soft_wrap=True)
 
 
-def _flat(record: Mapping[str, Any]) -> Plain:
+def flat(record: Mapping[str, Any]) -> Plain:
     """A record's fields; those of a section without its name, and of several disks or cards one after the other."""
     rows: Plain = {}
     for name, value in record.items():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from vmpulse_consumers.cli.api_client import Api, add_api_options, segment
 from vmpulse_consumers.cli.replies import HostReply
-from vmpulse_consumers.cli.tables import Column, console, duration, pairs, shown, table
+from vmpulse_consumers.cli.tables import UNKNOWN, Column, console, duration, pairs, shown, table
 
 if TYPE_CHECKING:
     import argparse
@@ -56,6 +56,12 @@ def show(host: HostReply) -> None:
                 "epoch": host.epoch,
                 "seq": host.seq,
                 "vms": f"{host.vms}, {host.active} active",
+                "cpus": host.stats.cpu_count,
+                "cpu user": _percent(host.stats.cpu_user),
+                "cpu sys": _percent(host.stats.cpu_sys),
+                "load": None if host.stats.cpu_load is None else f"{host.stats.cpu_load:.2f}",
+                "memory": _used(host.stats.mem_used, host.stats.mem_total),
+                "swap": _used(host.stats.swap_used, host.stats.swap_total),
             }
         )
     )
@@ -63,6 +69,16 @@ def show(host: HostReply) -> None:
         out.print(_vms(host))
     if host.tombstones:
         out.print(_ended(host))
+
+
+def _percent(value: float | None) -> str | None:
+    return None if value is None else f"{value:.1f} %"
+
+
+def _used(used: int | None, total: int | None) -> str | None:
+    if total is None:
+        return None
+    return f"{UNKNOWN if used is None else used} of {total} MiB"
 
 
 def _vms(host: HostReply) -> Table:

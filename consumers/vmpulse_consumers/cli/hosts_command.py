@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from vmpulse_consumers.cli.api_client import Api, add_api_options
 from vmpulse_consumers.cli.paging import add_paging_options, fetch
 from vmpulse_consumers.cli.replies import HostReply
-from vmpulse_consumers.cli.tables import Column, console, duration, shown, table
+from vmpulse_consumers.cli.tables import Column, console, duration, number, shown, table
 
 if TYPE_CHECKING:
     import argparse
@@ -24,6 +24,8 @@ COLUMNS: Final = (
     Column("STATE"),
     Column("VMS", right=True),
     Column("ACTIVE", right=True),
+    Column("CPU %", right=True),
+    Column("MEM %", right=True),
     Column("AGE", right=True),
     Column("SILENT", right=True),
     Column("AGENT", cut=True),
@@ -73,6 +75,8 @@ def _cells(host: HostReply) -> list[Text]:
         shown(host.state),
         shown(host.vms),
         shown(host.active),
+        number(host.stats.cpu),
+        number(host.stats.mem_usage, 0),
         duration(host.age_s),
         duration(host.silent_s),
         shown(host.agent_version),

@@ -20,6 +20,15 @@ class ErrorReply(Struct):
     error: FaultReply
 
 
+class DevicesReply(Struct):
+    """The device statistics of one VM, by their fields."""
+
+    id: str
+    host: str
+    device_stats: dict[str, Any] = field(name="deviceStats")
+    age_s: float | None = None
+
+
 class Page(Struct):
     """One page of rows, not decoded. Of ``vms`` and ``hosts`` one is there."""
 
@@ -81,6 +90,34 @@ class EndedReply(Struct):
     ended_s: float | None = None
 
 
+class HostStatsReply(Struct, rename="camel"):
+    """A host's own statistics: CPU in percent of all CPUs, sizes in MiB."""
+
+    cpu_user: float | None = None
+    cpu_sys: float | None = None
+    cpu_load: float | None = None
+    cpu_count: int | None = None
+    mem_total: int | None = None
+    mem_used: int | None = None
+    swap_total: int | None = None
+    swap_free: int | None = None
+
+    @property
+    def cpu(self) -> float | None:
+        """All CPU time, in percent of all CPUs."""
+        return None if self.cpu_user is None or self.cpu_sys is None else self.cpu_user + self.cpu_sys
+
+    @property
+    def mem_usage(self) -> float | None:
+        """Memory in use, in percent."""
+        return None if self.mem_used is None or not self.mem_total else 100 * self.mem_used / self.mem_total
+
+    @property
+    def swap_used(self) -> int | None:
+        """Swap space in use."""
+        return None if self.swap_total is None or self.swap_free is None else self.swap_total - self.swap_free
+
+
 class HostReply(Struct):
     """One host; the lists are there when it was asked for alone."""
 
@@ -99,5 +136,6 @@ class HostReply(Struct):
     hypervisor_version: str | None = field(default=None, name="hypervisorVersion")
     libvirt_version: str | None = field(default=None, name="libvirtVersion")
     labels: dict[str, str] = {}
+    stats: HostStatsReply = field(default_factory=HostStatsReply)
     listed_vms: list[ListedVmReply] = field(default_factory=list, name="listedVms")
     tombstones: list[EndedReply] = []

@@ -5,22 +5,28 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
 import signal
 from typing import TYPE_CHECKING, Final
 
 import uvloop
 
-from vmpulse_consumers.http import build_app, listen, serve_on
+from vmpulse_consumers.http import EventStreams, build_app, listen, serve_on
 from vmpulse_consumers.service import ViewService
 from vmpulse_consumers.settings import VIEW_PREFIX, ViewSettings, broker_of
 from vmpulse_contract.settings import add_flags
-from vmpulse_edges import logs
+from vmpulse_edges import logs, sd_notify
 from vmpulse_edges.settings_source import load, read_secret
 
 if TYPE_CHECKING:
     from vmpulse_contract.broker_url import BrokerUrl
 
 log = logging.getLogger(__name__)
+
+READY_LATEST_S: Final = 15.0
+"""Longer than an attempt to connect."""
+STUCK_S: Final = 10.0
+"""The view's clock goes round once a second."""
 
 NOTES: Final = """\
 needs:
@@ -82,7 +88,29 @@ async def _serve(settings: ViewSettings, url: BrokerUrl) -> None:
     host, port = listener.getsockname()[:2]
     log.info("HTTP API at http://%s:%d/api/v1/vms", f"[{host}]" if ":" in host else host, port)
     service = ViewService(url, settings.name)
-    app = build_app(service.view, service.clock)
+    app = build_app(service.view, service.clock, EventStreams(service.teller))
     async with asyncio.TaskGroup() as group:
         group.create_task(serve_on(app, listener))
         group.create_task(service.run())
+        group.create_task(_keep_told(service))
+
+
+async def _keep_told(service: ViewService) -> None:
+    """Tell systemd how the view does, where there is one. Ready: HTTP listens, and the stream is consumed.
+
+    A broker that is away must not keep the unit from starting, since nothing would come of restarting it: /readyz says
+    so meanwhile. One that refuses us ends the program before it was ready, and so fails the start.
+    """
+    latest = service.clock() + READY_LATEST_S
+    await sd_notify.keep_told(
+        sd_notify.from_environment(os.environ),
+        ready=lambda: service.stream.consumed or service.clock() > latest,
+        advancing=lambda: service.clock() - service.ticked_at < STUCK_S,
+        status=lambda: _status(service),
+    )
+
+
+def _status(service: ViewService) -> str:
+    view = service.view
+    amiss = view.not_ready(service.clock())
+    return f"{len(view.hosts)} hosts; {amiss[0] if amiss else 'ready'}"

@@ -6,7 +6,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from vmpulse_consumers.cli.api_client import Api, add_api_options, segment
-from vmpulse_consumers.cli.replies import VmReply
+from vmpulse_consumers.cli.call_tables import flat
+from vmpulse_consumers.cli.replies import DevicesReply, VmReply
 from vmpulse_consumers.cli.tables import Column, console, duration, number, pairs, shown, table
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add ``vm``."""
     parser = subparsers.add_parser("vm", help="show one VM", description="Show one VM, as the view sees it now.")
     parser.add_argument("id", metavar="ID", help="the VM's UUID, with or without dashes")
+    parser.add_argument(
+        "--devices", action="store_true", help="show its device statistics instead, as its host reported them last"
+    )
     add_api_options(parser)
 
 
@@ -28,9 +32,11 @@ def run(args: argparse.Namespace) -> int:
     """Print the VM. Raises ConsumerError and SettingsError."""
     with Api(args.api) as api:
         # A path that ends in "/" would be the list's; a blank is an id that the view refuses with the right words.
-        raw = api.get(f"/api/v1/vms/{segment(args.id or ' ')}")
+        raw = api.get(f"/api/v1/vms/{segment(args.id or ' ')}{'/devices' if args.devices else ''}")
         if args.json:
             sys.stdout.write(raw.decode() + "\n")
+        elif args.devices:
+            show_devices(api.read(raw, DevicesReply))
         else:
             show(api.read(raw, VmReply))
     return 0
@@ -62,6 +68,13 @@ def show(vm: VmReply) -> None:
         out.print(pairs(content))
     if len(vm.claims) > 1:
         out.print(_claims(vm))
+
+
+def show_devices(devices: DevicesReply) -> None:
+    """Print the device statistics of a VM."""
+    out = console()
+    out.print(pairs({"id": devices.id, "host": devices.host, "age": duration(devices.age_s)}))
+    out.print(pairs(flat(devices.device_stats)))
 
 
 def _percent(value: float | None) -> str | None:

@@ -11,6 +11,8 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.types import ControllerRouterHandler
 from prometheus_client import CollectorRegistry
 
+from vmpulse_consumers.http.event_metrics import EventCollector
+from vmpulse_consumers.http.event_stream import EventStreams, event_routes
 from vmpulse_consumers.http.metrics import FleetCollector, metrics_route
 from vmpulse_consumers.http.refusals import HANDLERS
 from vmpulse_consumers.http.routes import fleet_routes, host_routes, vm_routes
@@ -20,6 +22,7 @@ from vmpulse_consumers.view import View
 def build_app(
     view: View,
     clock: Callable[[], float],
+    events: EventStreams,
     *,
     registry: CollectorRegistry | None = None,
     more_routes: Sequence[ControllerRouterHandler] = (),
@@ -29,16 +32,19 @@ def build_app(
     Args:
         view: what to show; the app only reads it, and only in the loop that it runs in.
         clock: the monotonic clock, in seconds, that the view is fed with.
+        events: serves what happens.
         registry: metrics of other parts of the program, to show with ours. A registry serves one app.
         more_routes: routes beside the API's own.
     """
     registry = CollectorRegistry(auto_describe=False) if registry is None else registry
     registry.register(FleetCollector(view, clock))
+    registry.register(EventCollector(events))
     return Litestar(
         [
             *vm_routes(view, clock),
             *host_routes(view, clock),
             *fleet_routes(view, clock),
+            *event_routes(events),
             metrics_route(view, clock, registry),
             *more_routes,
         ],

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from vmpulse_consumers.view.rows import Freshness, fresh_limit, heard, owned_rows
+from vmpulse_consumers.view.rows import Freshness, fresh_limit, owned_rows
 from vmpulse_consumers.view.runtime import UNKNOWN_8, UNKNOWN_32
 from vmpulse_contract.values import VmStatus
 
@@ -48,7 +48,7 @@ class Census(NamedTuple):
 
     def heard(self) -> NDArray[np.bool_]:
         """Whether each VM's host is heard."""
-        return np.array([heard(host, self.now) for host in self.hosts], np.bool_)[self.host]
+        return np.array([host.heard(self.now) for host in self.hosts], np.bool_)[self.host]
 
     def status(self) -> NDArray[np.uint8]:
         """VmStatus numbers; UNKNOWN where the host is not heard."""

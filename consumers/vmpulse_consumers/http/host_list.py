@@ -89,7 +89,7 @@ def host_page(view: View, now: float, query: HostQuery) -> HostPage:
     hosts = [host for host in labelled(view.hosts.values(), query.label) if _matches(host, query)]
     hosts = _ordered(hosts, now, query.sort)
     page = hosts[query.offset : query.offset + query.limit]
-    return HostPage(len(hosts), query.limit, query.offset, [host_row(host, now) for host in page])
+    return HostPage(len(hosts), query.limit, query.offset, [host_row(view, host, now) for host in page])
 
 
 def _matches(host: Host, query: HostQuery) -> bool:
@@ -133,7 +133,7 @@ def host_detail(view: View, now: float, name: str) -> HostDetail:
         for row, vm in enumerate(host.vms)
     ]
     ended = [_ended(host, tombstone, now) for tombstone in host.tombstones]
-    return HostDetail(**structs.asdict(host_row(host, now)), listed_vms=listed, tombstones=ended)
+    return HostDetail(**structs.asdict(host_row(view, host, now)), listed_vms=listed, tombstones=ended)
 
 
 def _ended(host: Host, tombstone: Tombstone, now: float) -> Ended:

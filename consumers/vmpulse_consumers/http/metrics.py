@@ -32,7 +32,7 @@ GZIP_FROM: Final = 16 << 10
 """Smaller replies are sent as they are."""
 END: Final = b"# EOF\n"
 """What an OpenMetrics text ends with."""
-STREAM: Final = (Kind.FRAME, Kind.ROSTER, Kind.CHANGE, Kind.GOODBYE)
+STREAM: Final = (Kind.FRAME, Kind.ROSTER, Kind.CHANGE, Kind.GOODBYE, Kind.DEVICES)
 REASONS: Final = ("hash", "malformed", "mistyped", "oversized", "sender", "version")
 
 
@@ -52,23 +52,23 @@ class FleetCollector(Collector):
             "vmpulse_view_ready", "Whether each known host is confirmed, stopped or lost.", not view.not_ready(now)
         )
         states = Counter(host.state for host in view.hosts.values())
-        yield _labelled(GaugeMetricFamily, "vmpulse_hosts", "Hosts by state.", "state", states, HostState)
+        yield labelled(GaugeMetricFamily, "vmpulse_hosts", "Hosts by state.", "state", states, HostState)
         found = census.take(view, view.hosts.values(), now)
         sizes = np.bincount(found.freshness(), minlength=len(FRESHNESS)).tolist()
         freshness = dict(zip(FRESHNESS, sizes, strict=True))
-        yield _labelled(GaugeMetricFamily, "vmpulse_vms", "VMs by freshness.", "freshness", freshness, ())
+        yield labelled(GaugeMetricFamily, "vmpulse_vms", "VMs by freshness.", "freshness", freshness, ())
         yield from self._counters()
 
     def _counters(self) -> Iterator[Metric]:
         counts = self._view.counts
         by = CounterMetricFamily
-        yield _labelled(
+        yield labelled(
             by, "vmpulse_messages", "Stream messages applied or passed over.", "kind", counts.messages, STREAM
         )
-        yield _labelled(by, "vmpulse_rejected", "Stream messages of no use.", "reason", counts.rejected, REASONS)
+        yield labelled(by, "vmpulse_rejected", "Stream messages of no use.", "reason", counts.rejected, REASONS)
         codes = (*VERB_ERRORS, "message")
         failed = counts.requests_failed
-        yield _labelled(by, "vmpulse_requests_failed", "Requests without a usable answer.", "code", failed, codes)
+        yield labelled(by, "vmpulse_requests_failed", "Requests without a usable answer.", "code", failed, codes)
         for name, words, value in (
             ("vmpulse_received_bytes", "Bytes of stream messages.", counts.bytes),
             ("vmpulse_unburied", "Stream messages of no use that vmpulse.dead did not take.", counts.unburied),
@@ -87,7 +87,7 @@ def _gauge(name: str, words: str, value: float) -> Metric:
     return GaugeMetricFamily(name, words, float(value))
 
 
-def _labelled(  # noqa: PLR0917 - what one family is made of
+def labelled(  # noqa: PLR0917 - what one family is made of
     kind: type[GaugeMetricFamily | CounterMetricFamily],
     name: str,
     words: str,
@@ -95,7 +95,7 @@ def _labelled(  # noqa: PLR0917 - what one family is made of
     values: Counter[Any] | dict[Any, int],
     expected: Iterable[str],
 ) -> Metric:
-    """A family with one label. What is expected but has not happened is 0, so that rates begin with the first event."""
+    """Family with one label. What is expected but has not happened is 0, so that rates begin with the first event."""
     family = kind(name, words, labels=[label])
     for key in sorted({*expected, *values}):
         family.add_metric([str(key)], values.get(key, 0))

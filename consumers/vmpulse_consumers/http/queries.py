@@ -28,42 +28,43 @@ TEXT: Final = 256
 Q = TypeVar("Q", bound=Struct)
 
 
-def _words(description: str, allowed: str) -> Meta:
+def words(description: str, allowed: str) -> Meta:
+    """What a parameter means, and what is allowed as its value."""
     return Meta(description=f"{description} Allowed: {allowed}.", extra={"allowed": allowed})
 
 
 def _sort_words(sorts: tuple[str, ...], default: str) -> Meta:
     allowed = f"{', '.join(sorts)}; with - in front for descending"
-    return _words(f"Order; unknown values last. Default: {default}.", allowed)
+    return words(f"Order; unknown values last. Default: {default}.", allowed)
 
 
 Text = Annotated[str, Meta(max_length=TEXT)]
 Name = Annotated[str, Meta(min_length=1, max_length=TEXT)]
 Label = Annotated[str, Meta(pattern="^[^:]+:", max_length=2 * TEXT)]
 Offset = Annotated[int, Meta(ge=0, le=OFFSET_MAXIMUM)]
-LABEL: Final = _words("Hosts with this label; repeatable, all must hold.", "key:value, such as zone:a")
-OFFSET: Final = _words("Rows to skip.", f"0 to {OFFSET_MAXIMUM}")
+LABEL: Final = words("Hosts with this label; repeatable, all must hold.", "key:value, such as zone:a")
+OFFSET: Final = words("Rows to skip.", f"0 to {OFFSET_MAXIMUM}")
 
 
 class VmQuery(Struct, frozen=True, kw_only=True):
     """Which VMs, in which order, and how many of them."""
 
-    host: Annotated[Name | None, _words("VMs of this host.", "a host's id, FQDN or UUID")] = None
+    host: Annotated[Name | None, words("VMs of this host.", "a host's id, FQDN or UUID")] = None
     label: Annotated[tuple[Label, ...], LABEL] = ()
     status: Annotated[
         tuple[str, ...],
-        _words("VMs of this status, in any case; repeatable.", ", ".join(status.label for status in VmStatus)),
+        words("VMs of this status, in any case; repeatable.", ", ".join(status.label for status in VmStatus)),
     ] = ()
     freshness: Annotated[
-        tuple[Freshness, ...], _words("VMs whose values are such; repeatable.", ", ".join(Freshness))
+        tuple[Freshness, ...], words("VMs whose values are such; repeatable.", ", ".join(Freshness))
     ] = ()
     text: Annotated[
-        Text | None, _words("Found in name, id, guest IPs or user, in any case.", f"up to {TEXT} characters")
+        Text | None, words("Found in name, id, guest IPs or user, in any case.", f"up to {TEXT} characters")
     ] = None
     sort: Annotated[str, _sort_words(VM_SORTS, "host, then id")] = "host"
-    limit: Annotated[int, Meta(ge=1, le=1000), _words("Rows at most; default 100.", "1 to 1000")] = 100
+    limit: Annotated[int, Meta(ge=1, le=1000), words("Rows at most; default 100.", "1 to 1000")] = 100
     offset: Annotated[Offset, OFFSET] = 0
-    sections: Annotated[bool, _words("Whether rows carry their sections.", "true, false")] = False
+    sections: Annotated[bool, words("Whether rows carry their sections.", "true, false")] = False
 
     def __post_init__(self) -> None:
         _check_words(self.status, STATUSES)
@@ -73,11 +74,11 @@ class VmQuery(Struct, frozen=True, kw_only=True):
 class HostQuery(Struct, frozen=True, kw_only=True):
     """Which hosts, in which order, and how many of them."""
 
-    state: Annotated[tuple[HostState, ...], _words("Hosts in this state; repeatable.", ", ".join(HostState))] = ()
+    state: Annotated[tuple[HostState, ...], words("Hosts in this state; repeatable.", ", ".join(HostState))] = ()
     label: Annotated[tuple[Label, ...], LABEL] = ()
-    text: Annotated[Text | None, _words("Found in id, FQDN or UUID, in any case.", f"up to {TEXT} characters")] = None
+    text: Annotated[Text | None, words("Found in id, FQDN or UUID, in any case.", f"up to {TEXT} characters")] = None
     sort: Annotated[str, _sort_words(HOST_SORTS, "host")] = "host"
-    limit: Annotated[int, Meta(ge=1, le=10_000), _words("Rows at most; default 100.", "1 to 10000")] = 100
+    limit: Annotated[int, Meta(ge=1, le=10_000), words("Rows at most; default 100.", "1 to 10000")] = 100
     offset: Annotated[Offset, OFFSET] = 0
 
     def __post_init__(self) -> None:

@@ -38,12 +38,16 @@ class Refused(Exception):
         what: what is wrong, one line.
         where: the part of the request that is meant.
         allowed: what would be accepted.
+        retry_after_s: when it may be accepted, in seconds.
     """
 
-    def __init__(self, status: int, what: str, where: str, allowed: str = "") -> None:
+    def __init__(
+        self, status: int, what: str, where: str, allowed: str = "", *, retry_after_s: int | None = None
+    ) -> None:
         super().__init__(what)
         self.status = status
         self.fault = Fault(what, where, allowed)
+        self.headers = {} if retry_after_s is None else {"retry-after": str(retry_after_s)}
 
 
 def body_of(fault: Fault) -> bytes:
@@ -59,7 +63,7 @@ def shorten(value: object) -> str:
 
 def _refuse(_request: Request[Any, Any, Any], error: Exception) -> Response[ErrorBody]:
     assert isinstance(error, Refused)  # noqa: S101 - Litestar hands over what the map below says
-    return Response(ErrorBody(error.fault), status_code=error.status)
+    return Response(ErrorBody(error.fault), status_code=error.status, headers=error.headers)
 
 
 def _refuse_http(request: Request[Any, Any, Any], error: Exception) -> Response[ErrorBody]:

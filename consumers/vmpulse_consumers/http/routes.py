@@ -13,8 +13,10 @@ from msgspec import Struct
 from vmpulse_consumers.http.host_list import HostDetail, HostPage, host_detail, host_page
 from vmpulse_consumers.http.queries import HostQuery, VmQuery, documented, read
 from vmpulse_consumers.http.refusals import Refused, shorten
+from vmpulse_consumers.http.vm_devices import VmDevices, vm_devices
 from vmpulse_consumers.http.vm_list import VmPage, vm_page
 from vmpulse_consumers.view import View
+from vmpulse_consumers.view.ownership import Vm
 from vmpulse_consumers.view.rows import FleetRow, VmRow, fleet_row, vm_row
 from vmpulse_contract import identity
 from vmpulse_contract.errors import BadName
@@ -46,12 +48,21 @@ def vm_routes(view: View, clock: Callable[[], float]) -> list[HTTPRouteHandler]:
     @get(f"{API}/vms/{{vm:str}}", summary="One VM with its sections and the claims on it")
     async def show_vm(request: AnyRequest, vm: FromPath[str]) -> VmRow:
         refuse_parameters(request)
-        found = view.vms.get(_vm_id(vm))
-        if found is None or found.owner is None:
-            raise Refused(404, f"there is no VM {shorten(vm)}", "path", f"an id that GET {API}/vms lists")
-        return vm_row(view, clock(), found, with_sections=True, with_claims=True)
+        return vm_row(view, clock(), _found(view, vm), with_sections=True, with_claims=True)
 
-    return [list_vms, show_vm]
+    @get(f"{API}/vms/{{vm:str}}/devices", summary="One VM's device statistics, as its host reported them last")
+    async def show_devices(request: AnyRequest, vm: FromPath[str]) -> VmDevices:
+        refuse_parameters(request)
+        return vm_devices(_found(view, vm), clock())
+
+    return [list_vms, show_vm, show_devices]
+
+
+def _found(view: View, text: str) -> Vm:
+    found = view.vms.get(_vm_id(text))
+    if found is None:
+        raise Refused(404, f"there is no VM {shorten(text)}", "path", f"an id that GET {API}/vms lists")
+    return found
 
 
 def _vm_id(text: str) -> identity.VmId:

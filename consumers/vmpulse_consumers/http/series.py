@@ -13,20 +13,32 @@ import numpy as np
 
 from vmpulse_consumers.http import census
 from vmpulse_consumers.view.host import WIDTH
-from vmpulse_consumers.view.rows import name_in
+from vmpulse_consumers.view.host_stats import HostSaid, host_said, stats_of
+from vmpulse_consumers.view.names import name_in
 from vmpulse_contract.identity import VmId, vm_text
 from vmpulse_contract.sections import Section
 from vmpulse_contract.values import STATUS_LABELS, VmStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from numpy.typing import NDArray
 
     from vmpulse_consumers.http.census import Census
     from vmpulse_consumers.view.view import View
+    from vmpulse_contract.verbs import HostStats
 
 _ESCAPES: Final = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
+_HOST_VALUES: Final[tuple[tuple[str, str, Callable[[HostStats], float | None]], ...]] = (
+    ("vmpulse_host_cpus", "CPUs of the host.", lambda stats: stats.cpu_count),
+    ("vmpulse_host_cpu_user_ratio", "Share of all CPUs outside the kernel.", lambda stats: _ratio(stats.cpu_user)),
+    ("vmpulse_host_cpu_sys_ratio", "Share of all CPUs in the kernel.", lambda stats: _ratio(stats.cpu_sys)),
+    ("vmpulse_host_load", "Load average over a minute.", lambda stats: stats.cpu_load),
+    ("vmpulse_host_memory_size_bytes", "Memory of the host.", lambda stats: _bytes(stats.mem_total)),
+    ("vmpulse_host_memory_used_bytes", "Memory in use.", lambda stats: _bytes(stats.mem_used)),
+    ("vmpulse_host_swap_size_bytes", "Swap space of the host.", lambda stats: _bytes(stats.swap_total)),
+    ("vmpulse_host_swap_used_bytes", "Swap space in use.", lambda stats: _bytes(_swap_used(stats))),
+)
 _LABELS: Final = [STATUS_LABELS.get(code, STATUS_LABELS[VmStatus.UNKNOWN]) for code in range(256)]
 
 
@@ -43,6 +55,7 @@ class Snapshot(NamedTuple):
     mem_usage: NDArray[np.float64]
     age: NDArray[np.float64]
     host_ages: list[float | None]
+    host_said: list[HostSaid | None]
 
 
 def snapshot(view: View, now: float) -> Snapshot:
@@ -61,6 +74,7 @@ def snapshot(view: View, now: float) -> Snapshot:
         *values,
         found.age(),
         [host.frame_age(now) for host in found.hosts],
+        [host_said(host, now) for host in found.hosts],
     )
 
 
@@ -89,6 +103,23 @@ def write(taken: Snapshot, *, openmetrics: bool) -> Iterator[str]:
     yield _head("vmpulse_host_age_seconds", "Seconds since the host made the last frame applied.")
     ages = ((host, age) for host, age in zip(taken.hosts, taken.host_ages, strict=True) if age is not None)
     yield from (f'vmpulse_host_age_seconds{{host="{host}"}} {age:.3f}\n' for host, age in ages)
+    hosts = [(host, stats_of(said)) for host, said in zip(taken.hosts, taken.host_said, strict=True) if said]
+    for name, words, value_of in _HOST_VALUES:
+        yield _head(name, words)
+        told = ((host, value_of(stats)) for host, stats in hosts)
+        yield from (f'{name}{{host="{host}"}} {value}\n' for host, value in told if value is not None)
+
+
+def _ratio(percent: float | None) -> float | None:
+    return None if percent is None else round(percent / 100, 3)
+
+
+def _bytes(mib: int | None) -> int | None:
+    return None if mib is None else mib << 20
+
+
+def _swap_used(stats: HostStats) -> int | None:
+    return None if stats.swap_total is None or stats.swap_free is None else stats.swap_total - stats.swap_free
 
 
 def _head(name: str, words: str, *, openmetrics: bool = False) -> str:

@@ -41,15 +41,33 @@ class VmPage(Struct, frozen=True):
 
 def vm_page(view: View, now: float, query: VmQuery) -> VmPage:
     """Give the page that a query asks for."""
-    hosts = labelled(view.hosts.values(), query.label)
+    hosts = list(labelled(view.hosts.values(), query.label))
     if query.host is not None:
-        wanted = query.host
-        hosts = (host for host in hosts if named(host, wanted))
+        hosts = [host for host in hosts if named(host, query.host)]
     found = census.take(view, hosts, now)
     chosen = _ordered(found, _matching(found, query), query.sort)
     page = chosen[query.offset : query.offset + query.limit].tolist()
     rows = [vm_row(view, now, view.vms[found.vms[at]], with_sections=query.sections) for at in page]
-    return VmPage(len(chosen), query.limit, query.offset, rows)
+    moving = _in_transit(view, now, query, hosts)
+    passed = max(0, query.offset - len(chosen))
+    rows += moving[passed : passed + query.limit - len(rows)]
+    return VmPage(len(chosen) + len(moving), query.limit, query.offset, rows)
+
+
+def _in_transit(view: View, now: float, query: VmQuery, hosts: list[Host]) -> list[VmRow]:
+    """The rows of VMs that have left one of *hosts* and were not seen anywhere yet, by id; they come last."""
+    moved = [vm for vm in view.transits.values() if vm.transit is not None and vm.transit.host in hosts]
+    rows = [vm_row(view, now, vm) for vm in sorted(moved, key=lambda vm: vm.id)]
+    return [row for row in rows if _passes(row, query)]
+
+
+def _passes(row: VmRow, query: VmQuery) -> bool:
+    if query.status and row.status.casefold() not in {label.casefold() for label in query.status}:
+        return False
+    if query.freshness and row.freshness not in query.freshness:
+        return False
+    wanted = (query.text or "").casefold()
+    return wanted in (row.name or "").casefold() or wanted in row.id
 
 
 def _matching(found: Census, query: VmQuery) -> NDArray[np.intp]:

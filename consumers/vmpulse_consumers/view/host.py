@@ -6,6 +6,7 @@ from array import array
 from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from vmpulse_consumers.view.devices import Devices
 from vmpulse_consumers.view.states import HostInput, HostState, step
 from vmpulse_contract import columns, sections
 from vmpulse_contract.sections import ABSENT, BODIED, Section
@@ -15,10 +16,12 @@ if TYPE_CHECKING:
     from vmpulse_consumers.view.bodies import Bodies
     from vmpulse_consumers.view.runtime import Block
     from vmpulse_contract.identity import HostId, VmId
-    from vmpulse_contract.stream import Roster, Tombstone
+    from vmpulse_contract.stream import HostValues, Roster, Tombstone
     from vmpulse_contract.verbs import Verb
 
 WIDTH: Final = len(Section)
+LOST_S: Final = 15.0
+"""After so long a silence nobody knows what a host's VMs do."""
 RETIRED_KEPT: Final = 16
 """Retired epochs remembered for each host: one agent restart a minute for a quarter of an hour."""
 CLOCK_SLIP_S: Final = 0.5
@@ -48,13 +51,17 @@ class Host:
     A held hash is never without its body (promise V5). ``seq`` is the last one applied of ``epoch``. ``section_as_of``
     remembers which announced hash is how old, as far as it is newer than the roster. ``heard_at`` is when anything of
     the host came, ``spoke_at`` when the confirmed epoch did. ``parting``: the provisional epoch has said goodbye.
+    ``arriving``: VMs that began here, or are being migrated here, and were not seen running yet. ``told_heard``: what
+    subscribers know of ``heard``.
     """
 
     __slots__ = (
         "announced",
+        "arriving",
         "block",
         "bodies",
         "confirmed_at",
+        "devices",
         "digest",
         "elapsed",
         "epoch",
@@ -63,6 +70,7 @@ class Host:
         "frame_seq",
         "heard_at",
         "held",
+        "host_stats",
         "id",
         "in_flight",
         "index",
@@ -88,6 +96,7 @@ class Host:
         "spoke_at",
         "state",
         "tokens",
+        "told_heard",
         "tombstones",
         "vms",
         "want_roster",
@@ -122,7 +131,11 @@ class Host:
         self.bodies: list[bytes | None] = []
         self.section_as_of: dict[tuple[VmId, Section], int] = {}
         self.reply_as_of = 0
+        self.devices = Devices()
+        self.host_stats: HostValues | None = None
         self.digest: int | None = None
+        self.arriving: set[VmId] = set()
+        self.told_heard = False
         self.block = block
         self.frame_seq = 0
         self.frame_ms: int | None = None
@@ -177,10 +190,23 @@ class Host:
         self.parting = False
         self.section_as_of.clear()
         self.reply_as_of = self.frame_seq = self.roster_as_of = 0
-        self.frame_ms = self.offset = None
+        self.frame_ms = self.offset = self.host_stats = None
+        self.devices.clear()
         return True
 
     # --- time ---------------------------------------------------------------------------------------------------
+
+    def heard(self, now: float) -> bool:
+        """Whether what is held of the host may be said of it now (promise V6).
+
+        After a goodbye the last values stand as long as a silent host's would.
+        """
+        if self.state is HostState.STOPPED:
+            return now - self.since < LOST_S
+        if self.state is HostState.SYNCING:
+            # What the epoch before said is not made young again by a new one that nobody has confirmed.
+            return now - self.spoke_at < LOST_S
+        return self.state in {HostState.LIVE, HostState.LATE}
 
     def measure(self, monotonic_ms: int, sent_at: float, now: float) -> None:
         """Take in one measure of the agent's clock: its reading, in a reply to what we asked at *sent_at*.
@@ -194,19 +220,23 @@ class Host:
         self.remeasure_at = now + (REMEASURE_S if now - sent_at < SLOW_S else REMEASURE_SLOW_S)
 
     def frame_age(self, now: float) -> float | None:
-        """Seconds since the agent made the last frame applied; None before that or before the clock was measured.
+        """Seconds since the agent made the last frame applied; None before that or before the clock was measured."""
+        return None if self.frame_ms is None else self.age(self.frame_ms, now)
+
+    def age(self, monotonic_ms: int, now: float) -> float | None:
+        """Seconds since a moment of the confirmed epoch, by the agent's clock; None before that was measured.
 
         A frame from the future means that our own clock stood still (a suspended machine): the measure is void then.
         """
-        if self.frame_ms is None or self.offset is None:
+        if self.offset is None:
             return None
-        age = now - self.offset - self.frame_ms / 1000
+        age = now - self.offset - monotonic_ms / 1000
         return None if age < -CLOCK_SLIP_S else max(0.0, age) + DRIFT * max(0.0, now - self.offset_at)
 
     # --- sections -----------------------------------------------------------------------------------------------
 
-    def replace_roster(self, roster: Roster, as_of: int, bodies: Bodies) -> tuple[list[VmId], list[VmId]]:
-        """Take in a roster. Gives the VMs that are new and those that are no longer there.
+    def replace_roster(self, roster: Roster, as_of: int, bodies: Bodies) -> None:
+        """Take in a roster.
 
         Of the announced hashes the newer wins for each VM and section. Bodies held stay with their VM, unless it began
         another life; one whose hash differs now is shown until its repair.
@@ -226,7 +256,8 @@ class Host:
             bodies.release(body)
         self.layout, self.roster_ms, self.roster_as_of = roster.layout, roster.monotonic_ms, as_of
         self.elapsed, self.facts, self.tombstones = roster.elapsed(), roster.facts, roster.tombstones
-        return [vm for vm in vms if vm not in old.rows], [vm for vm in old.rows if vm not in self.index]
+        for vm in old.rows.keys() - self.index.keys():
+            self.devices.drop(vm)
 
     def _carry(self, vm: VmId, old: _Sections) -> None:
         """Move the bodies held of a VM from its old row to its new one."""

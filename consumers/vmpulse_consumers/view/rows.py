@@ -11,21 +11,23 @@ On the wire the seed's names are camelCase (``cpuUser``, ``hostUuid``); our own 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-import msgspec
 import numpy as np
 from msgspec import Struct
 
 from vmpulse_consumers.view.host import WIDTH
+from vmpulse_consumers.view.host_stats import host_stats
+from vmpulse_consumers.view.names import name_in
 from vmpulse_consumers.view.runtime import UNKNOWN_8, UNKNOWN_32
 from vmpulse_consumers.view.states import HostState
-from vmpulse_consumers.view.view import LOST_S, SLACK_S
+from vmpulse_consumers.view.view import SLACK_S
 from vmpulse_contract import sections
 from vmpulse_contract.errors import MessageError
 from vmpulse_contract.identity import vm_text
 from vmpulse_contract.sections import ABSENT, BODIED, GuestDetails, Info, Section, Status
 from vmpulse_contract.values import VmStatus
+from vmpulse_contract.verbs import HostStats
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,9 +35,6 @@ if TYPE_CHECKING:
     from vmpulse_consumers.view.host import Host
     from vmpulse_consumers.view.ownership import Vm
     from vmpulse_consumers.view.view import View
-
-STOPPED_KNOWN_S: Final = LOST_S
-"""After a goodbye the last values stand as long as a silent host's would."""
 
 
 def _wire_name(name: str) -> str:
@@ -90,7 +89,10 @@ class Claim(Struct, frozen=True, kw_only=True, omit_defaults=True, rename=_wire_
 
 
 class HostRow(Struct, frozen=True, kw_only=True, omit_defaults=True, rename=_wire_name):
-    """One host. ``age_s``: of its last frame; ``silent_s``: since anything was heard of it."""
+    """One host. ``age_s``: of its last frame; ``silent_s``: since anything was heard of it.
+
+    ``stats`` are the host's own, as of that frame; absent while the host is not heard.
+    """
 
     host: str
     state: HostState
@@ -107,6 +109,7 @@ class HostRow(Struct, frozen=True, kw_only=True, omit_defaults=True, rename=_wir
     hypervisor_version: str | None = None
     libvirt_version: str | None = None
     labels: dict[str, str] = {}
+    stats: HostStats | None = None
 
 
 class FleetRow(Struct, frozen=True, kw_only=True):
@@ -133,22 +136,11 @@ def fresh_limit(host: Host) -> float:
     return 2 * host.facts.tick_ms / 1000 + SLACK_S
 
 
-def heard(host: Host, now: float) -> bool:
-    """Whether what is held of the host may be said of it now."""
-    if host.state is HostState.STOPPED:
-        return now - host.since < STOPPED_KNOWN_S
-    if host.state is HostState.SYNCING:
-        # What the epoch before said is not made young again by a new one that nobody has confirmed.
-        return now - host.spoke_at < LOST_S
-    return host.state in {HostState.LIVE, HostState.LATE}
-
-
 def vm_row(view: View, now: float, vm: Vm, *, with_sections: bool = False, with_claims: bool = False) -> VmRow:
     """Give the row of one VM."""
     host = vm.owner
     if host is None:
-        msg = "a VM without claims is not in the view"
-        raise KeyError(msg)
+        return _transit_row(view, vm, now, with_claims=with_claims)
     row = host.index[vm.id]
     at = host.block.start + row
     runtime = view.runtime
@@ -171,9 +163,27 @@ def vm_row(view: View, now: float, vm: Vm, *, with_sections: bool = False, with_
     )
 
 
+def _transit_row(view: View, vm: Vm, now: float, *, with_claims: bool) -> VmRow:
+    """The row of a VM that has left one host and was not seen on another: where it was, and nothing measured."""
+    transit = vm.transit
+    if transit is None:
+        # Unreachable: whoever has neither owner nor transit has left the view.
+        msg = "a VM without claims is not in the view"
+        raise KeyError(msg)
+    status = transit.status(now)
+    return VmRow(
+        id=vm_text(vm.id),
+        host=transit.host.id,
+        status=status.label,
+        freshness=Freshness.UNKNOWN if status is VmStatus.UNKNOWN else Freshness.STALE,
+        name=name_in(transit.info),
+        claims=_claims(view, vm, now) if with_claims else (),
+    )
+
+
 def status_of(view: View, host: Host, row: int, now: float) -> VmStatus:
     """The status to say of a VM; UNKNOWN while its host is not heard."""
-    return VmStatus(int(view.runtime.status[host.block.start + row])) if heard(host, now) else VmStatus.UNKNOWN
+    return VmStatus(int(view.runtime.status[host.block.start + row])) if host.heard(now) else VmStatus.UNKNOWN
 
 
 def age_of(view: View, host: Host, row: int, now: float) -> float | None:
@@ -184,7 +194,7 @@ def age_of(view: View, host: Host, row: int, now: float) -> float | None:
 
 def freshness_of(host: Host, age: float | None, now: float) -> Freshness:
     """How far the values can be relied on."""
-    if not heard(host, now):
+    if not host.heard(now):
         return Freshness.UNKNOWN
     return Freshness.FRESH if age is not None and age <= fresh_limit(host) else Freshness.STALE
 
@@ -253,36 +263,12 @@ def _claims(view: View, vm: Vm, now: float) -> tuple[Claim, ...]:
     )
 
 
-class _Named(Struct, rename=_wire_name):
-    vm_name: str | None = None
-
-
-_NAMED: Final = msgspec.msgpack.Decoder(_Named)
-"""Reads the one field that every list needs, at a tenth of the cost of the whole body."""
-
-
 def name_of(host: Host, row: int) -> str | None:
     """The name of the VM in a host's *row*, if its info is held."""
     return name_in(host.bodies[row * WIDTH + Section.INFO])
 
 
-def name_in(body: bytes | None) -> str | None:
-    """The name that a body of section info gives."""
-    if body is None:
-        return None
-    try:
-        return _NAMED.decode(body).vm_name
-    except msgspec.MsgspecError:
-        # As in _decoded: the body was checked at the door.
-        return None
-
-
-def vm_name(vm: Vm) -> str | None:
-    """The VM's name, if its info is held."""
-    return name_of(vm.owner, vm.owner.index[vm.id]) if vm.owner else None
-
-
-def host_row(host: Host, now: float) -> HostRow:
+def host_row(view: View, host: Host, now: float) -> HostRow:
     """Give the row of one host."""
     age, facts = host.frame_age(now), host.facts
     return HostRow(
@@ -301,6 +287,7 @@ def host_row(host: Host, now: float) -> HostRow:
         hypervisor_version=facts.hypervisor_version,
         libvirt_version=facts.libvirt_version,
         labels=facts.labels,
+        stats=host_stats(host, view.runtime, now),
     )
 
 
@@ -308,6 +295,8 @@ def fleet_row(view: View, now: float) -> FleetRow:
     """Give the fleet's row."""
     counts, not_ready = view.counts, tuple(view.not_ready(now))
     freshness, worst = _ages(view, now)
+    for vm in view.transits.values():
+        freshness[vm_row(view, now, vm).freshness.value] += 1
     return FleetRow(
         ready=not not_ready,
         not_ready=not_ready,
@@ -337,7 +326,7 @@ def _ages(view: View, now: float) -> tuple[dict[str, int], float | None]:
     freshness, oldest = dict.fromkeys((f.value for f in Freshness), 0), []
     for host in view.hosts.values():
         rows = owned_rows(view, host)
-        if not heard(host, now):
+        if not host.heard(now):
             freshness[Freshness.UNKNOWN.value] += len(rows)
             continue
         ages = _ages_of(view, host, rows, now)

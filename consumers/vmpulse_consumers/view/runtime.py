@@ -93,14 +93,20 @@ class Runtime:
         for column in (self.status, self.mem_usage, self.cpu_user, self.cpu_sys, self.stats_age):
             column[target] = column[source]
 
-    def store(self, block: Block, frame: Frame) -> None:
-        """Take in the columns of a frame that read_frame has checked and whose count is the block's."""
+    def store(self, block: Block, frame: Frame) -> list[int]:
+        """Take in the columns of a frame that read_frame has checked and whose count is the block's.
+
+        Gives the rows of the block whose status is another than before.
+        """
         rows = slice(block.start, block.start + block.size)
+        before = self.status[rows].copy()
         _store(self.status[rows], frame.status, UNKNOWN_8)
         _store(self.mem_usage[rows], frame.mem_usage, UNKNOWN_8)
         _store(self.cpu_user[rows], frame.cpu_user, UNKNOWN_32)
         _store(self.cpu_sys[rows], frame.cpu_sys, UNKNOWN_32)
         _store(self.stats_age[rows], frame.stats_age, UNKNOWN_32)
+        changed: list[int] = np.flatnonzero(before != self.status[rows]).tolist()
+        return changed
 
 
 def _store(target: NDArray[np.uint8] | NDArray[np.uint32], column: Column, unknown: int) -> None:

@@ -17,21 +17,24 @@ Rules of this file.
 from __future__ import annotations
 
 from collections import Counter, deque
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 from vmpulse_consumers.view.bodies import Bodies
-from vmpulse_consumers.view.host import Host, Request
-from vmpulse_consumers.view.ownership import Vm
+from vmpulse_consumers.view.events import BrokerEvent, HostEvent
+from vmpulse_consumers.view.host import LOST_S, WIDTH, Host, Request
+from vmpulse_consumers.view.placement import Before, Placement
 from vmpulse_consumers.view.runtime import Runtime
 from vmpulse_consumers.view.states import HostInput, HostState
-from vmpulse_contract import stream, topology
+from vmpulse_consumers.view.telling import Telling
+from vmpulse_contract import devices, stream, topology
 from vmpulse_contract.errors import HostDidNotAnswer, MessageError, MistypedMessage, NotReady, VerbError, WrongSender
 from vmpulse_contract.identity import VmId
-from vmpulse_contract.sections import BODIED
+from vmpulse_contract.sections import ABSENT, BODIED, Section
 from vmpulse_contract.topology import Kind
 from vmpulse_contract.verbs import SECTION_OF_VERB, VERB_OF_SECTION, RosterReply, SectionReply, Verb
 
 if TYPE_CHECKING:
+    from vmpulse_consumers.view.events import Event
     from vmpulse_contract.errors import ContractError
     from vmpulse_contract.identity import HostId
     from vmpulse_contract.verbs import AnyReply
@@ -40,7 +43,6 @@ IN_FLIGHT: Final = 64
 """Requests under way overall: at a round trip of 5 ms 12,000 hosts a second are asked, and a start is no burst."""
 RETRY_S: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 """Pause after the first, second, ... failed request to a host."""
-LOST_S: Final = 15.0
 SLACK_S: Final = 1.0
 """A tick may come so late before it counts as missed: a busy host's look takes up to this long."""
 CANARY_MISSING_S: Final = 6.0
@@ -53,23 +55,6 @@ SEQ_JUMP: Final = 1 << 32
 """More messages than a host says in 400 years of ticks: a jump of so much is a fault, not a gap."""
 RETIRED_ASKS_S: Final = 10.0
 """A retired epoch that still speaks so long after is not the tail of a queue: ask who is live."""
-
-
-class HostEvent(NamedTuple):
-    """A host has changed its state."""
-
-    host: HostId
-    state: HostState
-    was: HostState
-
-
-class BrokerEvent(NamedTuple):
-    """Our own sight of the broker is lost or back."""
-
-    back: bool
-
-
-Event: TypeAlias = HostEvent | BrokerEvent
 
 
 class Counts:
@@ -95,7 +80,6 @@ class View:
 
     def __init__(self, now: float) -> None:
         self.hosts: dict[HostId, Host] = {}
-        self.vms: dict[VmId, Vm] = {}
         self.runtime = Runtime()
         self.bodies = Bodies()
         self.counts = Counts()
@@ -103,7 +87,10 @@ class View:
         self.broker_ok = False
         self._canary_at: float | None = None
         self._silence_from = now
-        self._events: list[Event] = []
+        self._telling = Telling(self.runtime)
+        self._placement = Placement(self.runtime, self._telling)
+        self.vms = self._placement.vms
+        self.transits = self._placement.transits
         self._waiting: deque[Host] = deque()
         self._requests: list[Request] = []
         self._in_flight = 0
@@ -128,6 +115,8 @@ class View:
                 self._frame(key.host, stream.read_frame(body), now)
             case Kind.ROSTER:
                 self._roster(key.host, stream.read_roster(body), now)
+            case Kind.DEVICES:
+                self._devices(key.host, devices.read_devices(body))
             case Kind.CHANGE:
                 change = stream.read_change(body)
                 if change.section is not key.section:
@@ -137,6 +126,9 @@ class View:
                 self._goodbye(key.host, stream.read_goodbye(body), now)
         self.counts.messages[key.kind] += 1
         self.counts.bytes += len(body)
+        host = self.hosts.get(key.host)
+        if host is not None:  # device statistics alone make no host known
+            self._judge_hearing(host, now)
 
     def _admit(self, host_id: HostId, epoch: int, seq: int, now: float) -> Host | None:
         """Give the host if the message is to be applied: of the confirmed epoch, and not seen yet."""
@@ -184,8 +176,12 @@ class View:
             self.counts.layout_mismatches += 1
             self._relist(host)
             return
-        self.runtime.store(host.block, frame)
-        host.frame_ms, host.frame_seq = frame.monotonic_ms, frame.seq
+        first = host.frame_seq <= host.roster_as_of
+        changed = self.runtime.store(host.block, frame)
+        host.frame_ms, host.frame_seq, host.host_stats = frame.monotonic_ms, frame.seq, frame.host_stats
+        # With a roster's first frame all is news: only now it is known that an unknown status is not just unheard of.
+        for row in range(frame.count) if first else changed:
+            self._placement.status_said(host, row, now)
         if frame.digest != host.own_digest() and frame.seq > host.reply_as_of:
             self.counts.digest_mismatches += 1
             self._relist(host)
@@ -198,19 +194,43 @@ class View:
     def _roster(self, host_id: HostId, message: stream.RosterMessage, now: float) -> None:
         host = self._admit(host_id, message.epoch, message.seq, now)
         if host is not None and message.seq > host.roster_as_of:
-            self._apply_roster(host, message.roster, message.seq, met=False)
+            self._apply_roster(host, message.roster, message.seq, now, met=False)
 
     def _change(self, host_id: HostId, change: stream.ChangeEvent, now: float) -> None:
         host = self._admit(host_id, change.epoch, change.seq, now)
         if host is None:
             return
-        vm = VmId(change.vm)
-        if not host.announce(vm, change.section, change.hash, change.seq):
+        vm, section = VmId(change.vm), change.section
+        row = host.index.get(vm)
+        before = ABSENT if row is None else host.announced[row * WIDTH + section]
+        if not host.announce(vm, section, change.hash, change.seq):
             return
-        if change.body is not None and change.section in BODIED:
-            host.hold(vm, change.section, change.hash, change.body, self.bodies)
-        elif change.section in BODIED:
+        if section not in BODIED:
+            if change.hash != before:
+                self._telling.section(self.vms[vm], host, section)
+        elif change.body is not None:
+            self._hold(host, vm, section, change.hash, change.body)
+        else:
             self._want(host)
+
+    def _hold(self, host: Host, vm: VmId, section: Section, value: int, body: bytes) -> None:
+        """Hold a body that was checked against its hash, and tell what is new of it."""
+        news = host.held[host.index[vm] * WIDTH + section] != value
+        host.hold(vm, section, value, body, self.bodies)
+        if news:
+            self._telling.section(self.vms[vm], host, section)
+
+    def _devices(self, host_id: HostId, message: devices.DeviceMessage) -> None:
+        """Keep device statistics of the confirmed epoch.
+
+        They count neither as heard nor as a stranger to ask about. Silence is judged by the stream alone, for it has a
+        cadence: an agent whose frames do not come is not live because its devices are told of every few minutes.
+        """
+        host = self.hosts.get(host_id)
+        if host is None or message.epoch != host.epoch:
+            self.counts.strangers += 1
+        elif not host.devices.take(message, host.index):
+            self.counts.repeats += 1
 
     def _goodbye(self, host_id: HostId, goodbye: stream.Goodbye, now: float) -> None:
         host = self._admit(host_id, goodbye.epoch, goodbye.seq, now)
@@ -280,7 +300,8 @@ class View:
         if parting:
             self._step(host, HostInput.GOODBYE, now)
         if reply.as_of >= host.roster_as_of:
-            self._apply_roster(host, reply.roster, reply.as_of, met=new_epoch)
+            self._apply_roster(host, reply.roster, reply.as_of, now, met=new_epoch)
+        self._judge_hearing(host, now)
 
     def _repaired(self, host: Host, reply: SectionReply, request: Request, now: float) -> None:
         if reply.epoch != host.epoch:
@@ -292,7 +313,7 @@ class View:
         for vm, record in reply.vms.items():
             known = VmId(vm)
             if host.announce(known, section, record.hash, reply.as_of):
-                host.hold(known, section, record.hash, record.body, self.bodies)
+                self._hold(host, known, section, record.hash, record.body)
                 held += 1
         if set(request.vms) - reply.vms.keys() - set(reply.remaining):
             # The host has no such section now although it announced one: its roster will tell.
@@ -310,7 +331,7 @@ class View:
             self.broker_ok = True
             if self._canary_at is not None:
                 self._silence_from = now + GRACE_S
-                self._events.append(BrokerEvent(back=True))
+                self._telling.events.append(BrokerEvent(back=True))
         self._canary_at = now
 
     def reconnected(self, now: float) -> None:
@@ -321,7 +342,7 @@ class View:
         """Judge silence, and take up requests that were put off until now. Call it about once a second."""
         if self._canary_at is not None and self.broker_ok and now - self._canary_at > CANARY_MISSING_S:
             self.broker_ok = False
-            self._events.append(BrokerEvent(back=False))
+            self._telling.events.append(BrokerEvent(back=False))
         for host in self.hosts.values():
             if self.broker_ok and self._canary_at is not None:
                 self._judge_silence(host, self._canary_at, now)
@@ -329,6 +350,20 @@ class View:
             if host.retry_at and host.retry_at <= now:
                 host.retry_at = 0.0
                 self._want(host)
+            self._judge_hearing(host, now)
+        self._placement.judge_transits(now)
+        if not self._telling.begun and not self.not_ready(now):
+            self._telling.begin(self.vms.values(), now)
+
+    def _judge_hearing(self, host: Host, now: float) -> None:
+        """What is said of all VMs of a host changes when it is heard, or no longer."""
+        heard = host.heard(now)
+        if heard is not host.told_heard:
+            host.told_heard = heard
+            for known in host.vms:
+                vm = self.vms[known]
+                if vm.owner is host:
+                    self._telling.vm(vm, now)
 
     def _judge_silence(self, host: Host, proven: float, now: float) -> None:
         """Count a host's silence up to the last canary only: later nobody knows whether messages come through."""
@@ -361,10 +396,14 @@ class View:
         requests, self._requests = self._requests, []
         return requests
 
+    @property
+    def has_events(self) -> bool:
+        """Whether ``drain_events`` would give any; cheap, for a call after each message."""
+        return bool(self._telling.events)
+
     def drain_events(self) -> list[Event]:
         """Hand out what has happened, in order."""
-        events, self._events = self._events, []
-        return events
+        return self._telling.drain()
 
     def not_ready(self, now: float) -> list[str]:
         """The reasons why the view is not ready; empty: it is. Ready: each known host is confirmed, STOPPED or LOST."""
@@ -424,32 +463,23 @@ class View:
 
     # --- rosters ------------------------------------------------------------------------------------------------
 
-    def _apply_roster(self, host: Host, roster: stream.Roster, as_of: int, *, met: bool) -> None:
+    def _apply_roster(self, host: Host, roster: stream.Roster, as_of: int, now: float, *, met: bool) -> None:
         """Replace what we know of a host's VMs. *met*: an epoch was confirmed, so what is listed has not just begun."""
-        old_index, old_tokens, old_block = host.index, host.tokens, host.block
-        added, gone = host.replace_roster(roster, as_of, self.bodies)
-        kept = [(old_index[vm], row) for vm, row in host.index.items() if vm in old_index]
+        before = Before(host)
+        left, passed = self._placement.departed(host, roster, now), self._placement.passed_through(host, roster)
+        host.replace_roster(roster, as_of, self.bodies)
         host.block = self.runtime.allocate(len(host.vms))
         # Values are of one life: what began another is not said to be what the last one was until its frame comes.
-        same_life = [(was, row) for was, row in kept if old_tokens[was] == host.tokens[row]]
-        self.runtime.carry(old_block, host.block, same_life)
-        self.runtime.release(old_block)
-        for vm in gone:
-            self._drop_claim(vm, host)
-        for vm in added:
-            self.vms.setdefault(vm, Vm(vm)).add_claim(host, turned=not met)
-        for was, row in kept:
-            if old_tokens[was] != host.tokens[row]:
-                self.vms[host.vms[row]].settle(host, turned=not met)
+        self.runtime.carry(before.block, host.block, before.same_lives(host))
+        self.runtime.release(before.block)
+        self._placement.listed(host, before, left, now, met=met)
+        for end in passed:
+            self._placement.end_transit(host, end, now)
         self._want(host)
-
-    def _drop_claim(self, vm: VmId, host: Host) -> None:
-        if self.vms[vm].drop_claim(host):
-            del self.vms[vm]
 
     def _step(self, host: Host, given: HostInput, now: float) -> None:
         was = host.state
         if host.given(given, now):
-            self._events.append(HostEvent(host.id, host.state, was))
+            self._telling.events.append(HostEvent(host.id, host.state, was))
             if was is HostState.LOST:
                 self._want(host)  # what was left unasked while nobody was there to answer

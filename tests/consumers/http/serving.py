@@ -15,7 +15,7 @@ from vmpulse_consumers.http import build_app, listen, serve_on
 @contextlib.asynccontextmanager
 async def served(fleet: Fleet, app: Litestar | None = None) -> AsyncIterator[str]:
     """Give the URL of the fleet's API, or of another app."""
-    app = app or build_app(fleet.view, fleet.clock)
+    app = app or build_app(fleet.view, fleet.clock, fleet.events)
     listener = listen("127.0.0.1", 0)
     port = listener.getsockname()[1]
     serving = asyncio.create_task(serve_on(app, listener))

@@ -8,6 +8,9 @@ from uuid import UUID
 from vmpulse_agent import answers
 from vmpulse_agent.hypervisor import DomainLook, Look, SectionReading
 from vmpulse_agent.session import Session
+from vmpulse_consumers.events.log import EventLog
+from vmpulse_consumers.events.teller import Teller
+from vmpulse_consumers.http import EventStreams
 from vmpulse_consumers.view import Request, View
 from vmpulse_contract import verbs, wire
 from vmpulse_contract.identity import HostId, VmId
@@ -106,6 +109,7 @@ class Fleet:
     def __init__(self, hosts: list[SimulatedHost]) -> None:
         self.now = START
         self.view = View(START - 60)
+        self.events = EventStreams(Teller("main", EventLog("ab12")))
         self.hosts = {host.session.host: host for host in hosts}
         for host in hosts:
             host.begin()

@@ -62,8 +62,9 @@ async def test_ready_view(api: httpx.AsyncClient) -> None:
 
 async def test_view_that_has_heard_nothing_is_healthy_and_not_ready() -> None:
     """A new view answers 503 with its reasons, while the process is healthy and its lists are empty."""
-    app = build_app(View(START), lambda: START)
-    async with served(small_fleet(), app) as url, httpx.AsyncClient(base_url=url, trust_env=False) as client:
+    fleet = small_fleet()
+    app = build_app(View(START), lambda: START, fleet.events)
+    async with served(fleet, app) as url, httpx.AsyncClient(base_url=url, trust_env=False) as client:
         ready = await client.get("/readyz")
         assert ready.status_code == 503
         assert ready.json()["reasons"] == [
@@ -125,7 +126,7 @@ async def test_fault_of_ours_is_logged_and_not_shown(
 ) -> None:
     """An unexpected error is a 500 without its text, whatever the environment says; the log has all of it."""
     monkeypatch.setenv("LITESTAR_DEBUG", "1")
-    app = build_app(fleet.view, fleet.clock, more_routes=[broken])
+    app = build_app(fleet.view, fleet.clock, fleet.events, more_routes=[broken])
     with caplog.at_level(logging.ERROR):
         async with served(fleet, app) as url, httpx.AsyncClient(base_url=url, trust_env=False) as client:
             reply = await client.get("/broken")

@@ -35,14 +35,14 @@ def test_addresses_that_are_not_ours_are_refused(host: str, port: int) -> None:
 async def test_serve_refuses_a_taken_port_before_it_starts(fleet: Fleet) -> None:
     """``serve`` itself raises PortTaken."""
     with listen("127.0.0.1", 0) as first, pytest.raises(PortTaken):
-        await serve(build_app(fleet.view, fleet.clock), "127.0.0.1", first.getsockname()[1])
+        await serve(build_app(fleet.view, fleet.clock, fleet.events), "127.0.0.1", first.getsockname()[1])
 
 
 async def test_cancelling_closes_everything_quickly(fleet: Fleet) -> None:
     """With a request half sent and a connection idle, cancelling ends within 2 s and frees the port."""
     listener = listen("127.0.0.1", 0)
     port = listener.getsockname()[1]
-    serving = asyncio.create_task(serve_on(build_app(fleet.view, fleet.clock), listener))
+    serving = asyncio.create_task(serve_on(build_app(fleet.view, fleet.clock, fleet.events), listener))
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
     assert (await reader.readline()).startswith(b"HTTP/1.1 200")
@@ -64,7 +64,7 @@ async def test_signal_handlers_stay_the_programs(fleet: Fleet) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
     listener = listen("127.0.0.1", 0)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    serving = asyncio.create_task(serve_on(build_app(fleet.view, fleet.clock), listener))
+    serving = asyncio.create_task(serve_on(build_app(fleet.view, fleet.clock, fleet.events), listener))
     async with httpx.AsyncClient(trust_env=False) as client:
         assert (await client.get(f"{url}/healthz")).status_code == 200
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before

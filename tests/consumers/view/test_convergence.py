@@ -10,15 +10,17 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tests.consumers.view.back_to_back import Delivery, SimpleHost, Table, vm_number
+from tests.consumers.view.back_to_back import FAILED, MIGRATED, Delivery, SimpleHost, Table, vm_number
+from tests.consumers.view.subscriber import SubscribedView, Subscriber
 from vmpulse_consumers.amqp_requests import ANSWER_S
 from vmpulse_consumers.http import census
-from vmpulse_consumers.view import BrokerEvent, Host, HostState, Request
-from vmpulse_consumers.view.host import WIDTH
+from vmpulse_consumers.view import BrokerEvent, Host, HostEvent, HostState, Request
+from vmpulse_consumers.view.host import LOST_S, WIDTH
 from vmpulse_consumers.view.rows import VmRow, fleet_row, vm_row
 from vmpulse_consumers.view.runtime import UNKNOWN_8, UNKNOWN_32
-from vmpulse_consumers.view.view import FORGOTTEN_S, GRACE_S, LOST_S, RETIRED_ASKS_S, RETRY_S, SLACK_S
+from vmpulse_consumers.view.view import FORGOTTEN_S, GRACE_S, RETIRED_ASKS_S, RETRY_S, SLACK_S
 from vmpulse_contract import sections
+from vmpulse_contract.devices import DeviceRecord
 from vmpulse_contract.errors import HostDidNotAnswer, UnknownHost
 from vmpulse_contract.identity import HostId, VmId
 from vmpulse_contract.sections import BODIED, Section
@@ -56,6 +58,9 @@ class Fleet(RuleBasedStateMachine):
     @initialize(met=st.sampled_from([True, True, True, False]))
     def begin(self, met: bool) -> None:  # noqa: FBT001 - a drawn value
         self.table = Table(HOSTS, VMS)
+        self.subscriber = Subscriber()
+        self.table.view = SubscribedView(self.table.now, self.subscriber)
+        self.table.view.canary(self.table.now)
         self.words = 0
         self.asked: list[Request] = []
         self.replies: list[Reply] = []
@@ -63,6 +68,8 @@ class Fleet(RuleBasedStateMachine):
         """Nobody will ever say anything of these."""
         self.seen: dict[HostId, Seen] = {}
         self.shown: defaultdict[tuple[HostId, int, VmId, Section], int] = defaultdict(int)
+        self.sampled: defaultdict[tuple[HostId, int, VmId], int] = defaultdict(int)
+        """When the device statistics that were held last were sampled, in ms."""
         self.spoke_at: dict[HostId, float] = {}
         self.proved_at = self.graced_from = self.table.now
         if met:
@@ -80,7 +87,8 @@ class Fleet(RuleBasedStateMachine):
     def place_of(self, number: int) -> SimpleHost:
         """Where a VM runs, or is defined, or else where it was at first."""
         places = [host for host in self.table.hosts.values() if vm_number(number) in host.domains]
-        places.sort(key=lambda host: not host.domains[vm_number(number)].token)
+        domains = {host: host.domains[vm_number(number)] for host in places}
+        places.sort(key=lambda host: (not domains[host].runs, not domains[host].token))
         return places[0] if places else self.host_of(number)
 
     def new_word(self) -> str:
@@ -113,6 +121,44 @@ class Fleet(RuleBasedStateMachine):
     def an_application_changes(self, number: int) -> None:
         if domain := self.place_of(number).domains.get(vm_number(number)):
             domain.app = self.new_word()
+
+    @rule(number=NUMBERS, announced=st.booleans())
+    def a_migration_begins(self, number: int, announced: bool) -> None:  # noqa: FBT001 - a drawn value
+        """The destination has it and does not run it; short ones never show that the source is one."""
+        vm, source = vm_number(number), self.place_of(number)
+        target = self.other_than(source)
+        domain = source.domains.get(vm)
+        if domain is not None and domain.runs and not (vm in target.domains and target.domains[vm].token):
+            domain.moving = VmStatus.MIGRATION_SOURCE if announced else None
+            target.receive_vm(vm)
+
+    @rule(number=NUMBERS, source_keeps_it=st.booleans())
+    def a_migration_succeeds(self, number: int, source_keeps_it: bool) -> None:  # noqa: FBT001 - a drawn value
+        """It runs on the destination, and the source's life of it has ended."""
+        vm, source = vm_number(number), self.place_of(number)
+        target = self.other_than(source)
+        if not self.is_arriving(vm, target):
+            return
+        target.domains[vm].moving = None
+        target.domains[vm].user = source.domains[vm].user
+        if source_keeps_it:
+            source.stop_vm(vm, self.table.now, MIGRATED)
+        else:
+            source.undefine_vm(vm, self.table.now, MIGRATED)
+
+    @rule(number=NUMBERS)
+    def a_migration_fails(self, number: int) -> None:
+        """It is gone from the destination, and runs on where it was."""
+        vm, source = vm_number(number), self.place_of(number)
+        target = self.other_than(source)
+        if self.is_arriving(vm, target):
+            target.undefine_vm(vm, self.table.now, FAILED)
+            source.domains[vm].moving = None
+
+    @staticmethod
+    def is_arriving(vm: VmId, target: SimpleHost) -> bool:
+        domain = target.domains.get(vm)
+        return domain is not None and domain.moving is VmStatus.MIGRATION_DESTINATION and domain.token != 0
 
     @rule(number=NUMBERS)
     def power_changes(self, number: int) -> None:
@@ -250,6 +296,11 @@ class Fleet(RuleBasedStateMachine):
         kept = [delivery for delivery in host.queue if delivery.message.kind is not kind]
         host.queue.clear()
         host.queue.extend(kept)
+
+    @rule(number=NUMBERS)
+    def a_host_reports_its_devices(self, number: int) -> None:
+        if self.host_of(number).id not in self.table.dead:
+            self.host_of(number).report_devices(self.table.now)
 
     @rule(number=NUMBERS)
     def all_arrives(self, number: int) -> None:
@@ -410,8 +461,11 @@ class Fleet(RuleBasedStateMachine):
         """V4: each host that lists a VM claims it, one of them owns it, and none but an active one if there is any."""
         for vm in self.table.view.vms.values() if hasattr(self, "table") else ():
             assert Counter(vm.claims) == Counter(host for host in self.known_hosts() if vm.id in host.index)
+            assert (vm.owner is None) == (vm.transit is not None) == (vm.id in self.table.view.transits)
+            if vm.owner is None:
+                assert not any(map(vm.active_on, vm.claims))
+                continue
             assert vm.owner in vm.claims
-            assert vm.owner is not None
             assert vm.active_on(vm.owner) or not any(map(vm.active_on, vm.claims))
 
     @invariant()
@@ -479,18 +533,44 @@ class Fleet(RuleBasedStateMachine):
                 assert said.age_s is None or said.age_s >= self.table.now - frame[vm].sampled_at - ROUNDING_S
 
     @invariant()
+    def device_statistics_are_what_was_said(self) -> None:
+        """V2, V7: what is held of a life's devices was said of it in this epoch, goes on, and is never too young."""
+        for host in self.known_hosts():
+            for vm, token in zip(host.vms, host.tokens, strict=True):
+                held = host.devices.of(vm, token)
+                if held is None:
+                    continue
+                stats = held.stats()
+                assert DeviceRecord(token, stats) in self.table.hosts[host.id].said.devices[host.epoch, vm]
+                sampled = (stats.disks or {})["vda"].read_bytes or 0
+                assert sampled >= self.sampled[host.id, host.epoch, vm]
+                self.sampled[host.id, host.epoch, vm] = sampled
+                age = host.age(held.monotonic_ms, self.table.now)
+                assert age is None or age >= self.table.now - sampled / 1000 - ROUNDING_S
+
+    @invariant()
     def silence_counts_only_where_messages_would_come_through(self) -> None:
         """V9: a host is late or lost only by a silence that canaries have proved, not counting the grace."""
-        for event in self.table.view.drain_events() if hasattr(self, "table") else ():
-            if isinstance(event, BrokerEvent):
-                if event.back:
-                    self.graced_from = self.table.now + GRACE_S
+        if not hasattr(self, "table"):
+            return
+        for event in self.table.view.drain_events():
+            self.subscriber.take(event)
+            if isinstance(event, BrokerEvent) and event.back:
+                self.graced_from = self.table.now + GRACE_S
+            if not isinstance(event, HostEvent):
                 continue
             silent = self.proved_at - max(self.last_word_of(self.table.view.hosts[event.host]), self.graced_from)
             if event.state is HostState.LOST:
                 assert silent > LOST_S
             elif event.state is HostState.LATE:
                 assert silent > 2 * TICK_S + SLACK_S
+
+    @invariant()
+    def a_subscriber_knows_what_the_view_says(self) -> None:
+        """V8: the events, in order, add up to what a reader of the view finds."""
+        if hasattr(self, "table"):
+            self.silence_counts_only_where_messages_would_come_through()
+            self.subscriber.assert_knows(self.table.view, self.table.now)
 
     @invariant()
     def each_host_is_asked_one_thing_at_a_time(self) -> None:
@@ -515,7 +595,7 @@ class Fleet(RuleBasedStateMachine):
                 taken.vms, taken.status(), taken.freshness(), map(float, taken.age()), strict=True
             )
         }
-        rows = {vm: vm_row(view, now, view.vms[vm]) for vm in view.vms}
+        rows = {vm: vm_row(view, now, view.vms[vm]) for vm in view.vms if vm not in view.transits}
         assert said == {vm: (row.status, row.freshness, row.age_s) for vm, row in rows.items()}
         counted = Counter(row.freshness.value for row in rows.values())
         assert {word: count for word, count in fleet_row(view, now).freshness.items() if count} == counted
@@ -541,6 +621,10 @@ class Fleet(RuleBasedStateMachine):
         while self.table.now < until + TICK_S:
             self.step()
         self.table.assert_equal()
+        for simple_host in self.table.hosts.values():
+            simple_host.report_devices(self.table.now)
+        self.table.deliver()
+        self.table.assert_devices()
         assert {host.state for host in self.table.view.hosts.values()} == {HostState.LIVE}
 
     def longest_pause(self) -> float:

@@ -16,8 +16,9 @@ from tests.consumers.view.situations import (
     user_said,
 )
 from vmpulse_consumers.view import HostState
-from vmpulse_consumers.view.rows import Freshness, heard
-from vmpulse_consumers.view.view import FORGOTTEN_S, GRACE_S, LOST_S, RETRY_S
+from vmpulse_consumers.view.host import LOST_S
+from vmpulse_consumers.view.rows import Freshness
+from vmpulse_consumers.view.view import FORGOTTEN_S, GRACE_S, RETRY_S
 from vmpulse_contract import verbs
 from vmpulse_contract.errors import HostDidNotAnswer, MistypedMessage
 from vmpulse_contract.topology import Kind
@@ -121,8 +122,8 @@ def test_a_host_that_is_synced_anew_is_believed_for_as_long_as_a_silent_one() ->
     table.deliver()
     host = in_view(table)
     assert host.state is HostState.SYNCING
-    assert heard(host, table.now + LOST_S - 0.1)
-    assert not heard(host, table.now + LOST_S)
+    assert host.heard(table.now + LOST_S - 0.1)
+    assert not host.heard(table.now + LOST_S)
 
 
 # --- goodbyes ---------------------------------------------------------------------------------------------------

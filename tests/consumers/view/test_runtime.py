@@ -21,8 +21,9 @@ def test_a_stored_frame_reads_back_as_it_was_sent(rows: list[tuple[int | None, .
     runtime.allocate(5)
     block = runtime.allocate(len(rows))
     sent: list[tuple[int | None, ...]] = list(zip(*rows, strict=True)) or [()] * 5
-    packed = [columns.pack(values) for values in sent]
-    frame = stream.read_frame(wire.write(stream.Frame(1, 2, 3, 4, len(rows), 5, 6, *packed)))
+    status, user, system, memory, ages = (columns.pack(values) for values in sent)
+    frame = stream.Frame(1, 2, 3, 4, len(rows), 5, 6, status, user, system, memory, ages)
+    frame = stream.read_frame(wire.write(frame))
     runtime.store(block, frame)
     stored = (runtime.status, runtime.cpu_user, runtime.cpu_sys, runtime.mem_usage, runtime.stats_age)
     unknowns = (UNKNOWN_8, UNKNOWN_32, UNKNOWN_32, UNKNOWN_8, UNKNOWN_32)

@@ -1,0 +1,71 @@
+"""What is measured for metrics: durations and calls. One thread writes, any may read; no I/O, no clock, no driver."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from typing import Final
+
+TICK_BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+CALL_BOUNDS: Final = (0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0)
+"""Seconds. A bulk look at 40 VMs takes some 10 ms, a guest agent some 5; deadlines are 2 to 10 s."""
+
+
+class Durations:
+    """How long things took.
+
+    Args:
+        bounds: upper bounds of the buckets, seconds, rising.
+    """
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        """By bucket, not added up; the last one is for what took longer than any bound."""
+        self.total_s = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Count one in."""
+        self.counts[bisect_left(self.bounds, seconds)] += 1
+        self.total_s += seconds
+
+
+class CallMeasure:
+    """The calls of one kind. ``unanswered``: none came in time, or no thread was free for the call."""
+
+    def __init__(self) -> None:
+        self.durations = Durations(CALL_BOUNDS)
+        self.errors = 0
+        self.unanswered = 0
+
+
+class Calls:
+    """The calls to a hypervisor, by name."""
+
+    def __init__(self) -> None:
+        self.by_name: dict[str, CallMeasure] = {}
+
+    def of(self, name: str) -> CallMeasure:
+        """Give the measure of the calls of this name."""
+        return self.by_name.setdefault(name, CallMeasure())
+
+
+class HostMeasures:
+    """What one host's agent has done. Times are seconds on its loop's clock.
+
+    Args:
+        now: when the agent was made.
+    """
+
+    def __init__(self, now: float) -> None:
+        self.ticks = Durations(TICK_BOUNDS)
+        """From the start of a tick's look until its frame was handed over."""
+        self.requests: Counter[str] = Counter()
+        """By verb; ``unknown`` for what is none."""
+        self.requests_failed: Counter[str] = Counter()
+        """By the code of the error that was answered."""
+        self.advanced_at = now
+        """When a tick was last completed, or a step of the first look: whether that went well or not."""
+        self.away_since: float | None = None
+        """Since when the hypervisor has been away; None while it is there."""
+        self.away_why = ""

@@ -1,0 +1,108 @@
+"""Turns the view's events into fleet events, keeps them, and wakes those who tell them on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from vmpulse_consumers.events.description import Description, describe
+from vmpulse_consumers.events.log import Entry, EventLog
+from vmpulse_contract import fleet
+from vmpulse_contract.fleet import CloudEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from vmpulse_consumers.view.events import Event
+
+
+class Bell:
+    """Wakes all who wait."""
+
+    def __init__(self) -> None:
+        self._waiting: set[asyncio.Future[None]] = set()
+
+    def ring(self) -> None:
+        """Wake them."""
+        for waiting in self._waiting:
+            if not waiting.done():
+                waiting.set_result(None)
+
+    async def wait(self, seconds: float) -> None:
+        """Wait until it rings, or for so long. Nothing rung after the call is missed."""
+        waiting = asyncio.get_running_loop().create_future()
+        self._waiting.add(waiting)
+        try:
+            await asyncio.wait({waiting}, timeout=seconds)
+        finally:
+            self._waiting.discard(waiting)
+
+
+class Published:
+    """How far the broker has confirmed events; whoever publishes them keeps it.
+
+    ``upto`` is the number of the last one that needs no further publishing, ``events`` counts those confirmed,
+    ``skipped`` those that were no longer kept when their turn came.
+    """
+
+    def __init__(self) -> None:
+        self.upto = 0
+        self.events = 0
+        self.skipped = 0
+
+
+class Teller:
+    """Tells what happens in one view.
+
+    Args:
+        view: the view's name.
+        log: where events are kept.
+    """
+
+    def __init__(self, view: str, log: EventLog) -> None:
+        self.view = view
+        self.log = log
+        self.bell = Bell()
+        self.told: Counter[str] = Counter()
+        """Events so far, by type."""
+        self.published = Published()
+
+    @property
+    def unpublished(self) -> int:
+        """How many events the broker has not confirmed yet."""
+        return self.log.last - self.published.upto
+
+    def tell(self, events: Iterable[Event]) -> None:
+        """Keep the events that are to be told, stamped with the wall clock, and wake the readers."""
+        time = _now()
+        for event in events:
+            described = describe(event, self.view)
+            if described is not None:
+                self.told[described.type] += 1
+                text = self._text(self.log.token(self.log.last + 1), described, time)
+                self.log.append(Entry(described.type, described.hosts, described.vm, text))
+        self.bell.ring()
+
+    def relist(self, after: int, reason: str) -> bytes:
+        """The word to one reader that it read everything anew and go on after number *after*."""
+        described = Description(fleet.EventType.FLEET_RELIST, self.view, fleet.EventData(reason=reason))
+        return self._text(self.log.relist_id(after), described, _now())
+
+    def _text(self, number: str, described: Description, time: str) -> bytes:
+        event = CloudEvent(
+            id=number,
+            source=fleet.source(self.view),
+            type=described.type,
+            subject=described.subject,
+            time=time,
+            data=described.data,
+        )
+        return msgspec.json.encode(event)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,289 @@
+"""``GET /api/v1/events``: fleet events as server-sent events.
+
+Every stream is a cursor into the one log of events, so a client that reads slowly costs nothing but its socket's
+buffers. One that does not read at all, or so slowly that what comes next is no longer kept, is dropped: it is told so
+if it still can be, its connection is cut, and nobody else notices.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import msgspec
+from litestar import Request, get
+from litestar.handlers import HTTPRouteHandler
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.response.base import ASGIResponse
+from msgspec import Meta, Struct
+
+from vmpulse_consumers.events.log import ALLOWED_TOKEN, FellBehind
+from vmpulse_consumers.http.queries import documented, read, words
+from vmpulse_consumers.http.refusals import Refused, shorten
+from vmpulse_consumers.http.wire import Wire, wire_of
+from vmpulse_contract import identity
+from vmpulse_contract.fleet import EventType
+
+if TYPE_CHECKING:
+    from litestar.types import Receive, Scope, Send
+
+    from vmpulse_consumers.events.log import Entry, EventLog, Position
+    from vmpulse_consumers.events.teller import Teller
+
+log = logging.getLogger(__name__)
+
+PATH: Final = "/api/v1/events"
+STREAMS: Final = 200
+"""At ten sends a second each, so many cost a fifth of a core; more readers belong behind the broker."""
+RETRY_MS: Final = 2000
+"""When a browser that lost the stream comes back."""
+RETRY_AFTER_S: Final = 10
+PAUSE_S: Final = 0.1
+"""Between two sends to one client: what happens meanwhile travels together, so none costs more than ten a second."""
+SEND_EVENTS: Final = 500
+SEND_BYTES: Final = 256 << 10
+SOCKET_BYTES: Final = 256 << 10
+"""What the kernel keeps for a client that does not read."""
+PARTING_S: Final = 0.2
+"""How long a last word may take."""
+SLOW: Final = "slow"
+BEHIND: Final = "behind"
+REASONS: Final = {
+    SLOW: "you have read nothing for too long",
+    BEHIND: "you read so slowly that what comes next is no longer kept",
+}
+
+
+class Timing(Struct, frozen=True):
+    """When a stream says that it is there, and when it gives a client up; seconds."""
+
+    keep_alive_s: float = 15.0
+    """Proxies commonly cut what is silent for 30 s or more."""
+    slow_s: float = 10.0
+
+
+HostText = Annotated[str, Meta(pattern=rf"\A(?:{identity.HOST_ID.pattern})\Z")]
+VmText = Annotated[str, Meta(pattern=rf"\A(?:{identity.VM_ID.pattern})\Z")]
+
+
+class EventQuery(Struct, frozen=True, kw_only=True):
+    """Which events, and from where on. What is asked for with several parameters has to fit all of them."""
+
+    type: Annotated[tuple[EventType, ...], words("Events of this type; repeatable.", ", ".join(EventType))] = ()
+    host: Annotated[
+        tuple[HostText, ...],
+        words(
+            "Events of this host and of VMs on it, also of those that leave it; repeatable.",
+            f"a host's id, {identity.HOST_ID_ALLOWED}",
+        ),
+    ] = ()
+    vm: Annotated[
+        tuple[VmText, ...],
+        words("Events of this VM; repeatable.", "a UUID such as 123e4567-e89b-12d3-a456-426614174000"),
+    ] = ()
+    after: Annotated[
+        str | None,
+        words("Resume after this event; without it, from now on. A header Last-Event-ID goes before.", ALLOWED_TOKEN),
+    ] = None
+
+
+class Choice:
+    """Which events a client wants. ``fleet.relist`` passes always: it says that others are missing."""
+
+    def __init__(self, query: EventQuery) -> None:
+        self._types = frozenset(query.type)
+        self._hosts = frozenset(query.host)
+        self._vms = frozenset(identity.vm_id(vm) for vm in query.vm)
+
+    def takes(self, entry: Entry) -> bool:
+        """Whether the client wants this one."""
+        if entry.type is EventType.FLEET_RELIST:
+            return True
+        if self._types and entry.type not in self._types:
+            return False
+        if self._vms and entry.vm not in self._vms:
+            return False
+        return not self._hosts or not self._hosts.isdisjoint(entry.hosts)
+
+
+class EventStreams:
+    """The streams that are open; bounded.
+
+    Args:
+        teller: has the events.
+        timing: of each stream.
+        most: how many there may be.
+    """
+
+    def __init__(self, teller: Teller, timing: Timing | None = None, most: int = STREAMS) -> None:
+        self.teller = teller
+        self.timing = timing or Timing()
+        self.most = most
+        self.open = 0
+        self.refused = 0
+        self.dropped: Counter[str] = Counter()
+
+
+def event_routes(streams: EventStreams) -> list[HTTPRouteHandler]:
+    """Give the route of the stream."""
+    answers = ResponseSpec(bytes, media_type="text/event-stream", description=WORDS)
+
+    @get(
+        PATH,
+        operation_class=documented(EventQuery),
+        responses={200: answers},
+        summary="What happens, as it happens, as server-sent events",
+    )
+    async def stream_events(request: Request[Any, Any, Any]) -> ASGIResponse:
+        query = read(EventQuery, request.scope["query_string"])
+        position = _position(streams.teller.log, request.headers.get("last-event-id"), query.after)
+        if streams.open >= streams.most:
+            streams.refused += 1
+            what, allowed = f"{streams.most} event streams are open", "fewer streams; or the broker, for many readers"
+            raise Refused(503, what, "server", allowed, retry_after_s=RETRY_AFTER_S)
+        return EventStream(streams, Choice(query), position)
+
+    return [stream_events]
+
+
+WORDS: Final = (
+    "Each event is one CloudEvents JSON object in `data`, its type in `event`, the token to resume after it in `id`."
+    " The first block has only an id: the token of this moment. `dropped` says why the connection is going to end."
+)
+
+
+def _position(kept: EventLog, header: str | None, after: str | None) -> Position:
+    # The header wins: a browser that reconnects repeats its first URL and adds the header. Empty: it has no token yet.
+    where, token = ("header Last-Event-ID", header) if header else ("parameter after", after)
+    try:
+        return kept.find(token)
+    except ValueError as error:
+        raise Refused(400, f"token {shorten(token)} is not allowed", where, ALLOWED_TOKEN) from error
+
+
+class _Dropped(Exception):
+    """The client is given up; the argument says why, by a key of REASONS."""
+
+
+class EventStream(ASGIResponse):
+    """One client's stream."""
+
+    def __init__(self, streams: EventStreams, choice: Choice, position: Position) -> None:
+        super().__init__(media_type="text/event-stream")
+        self._streams = streams
+        self._choice = choice
+        self._position = position
+        self._after = position.after
+        self._started = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Stream until the client goes, is dropped, or the server stops."""
+        wire = wire_of(scope)
+        self._streams.open += 1
+        try:
+            wire.narrow(SOCKET_BYTES)
+            await self._stream(wire, receive, send)
+        except _Dropped as dropped:
+            await self._drop(str(dropped), scope, wire, receive, send)
+        finally:
+            self._streams.open -= 1
+
+    async def _stream(self, wire: Wire, receive: Receive, send: Send) -> None:
+        """Raises _Dropped."""
+        pump = asyncio.ensure_future(self._pump(send))
+        gone, closing = asyncio.ensure_future(_gone(receive)), asyncio.ensure_future(wire.closing.wait())
+        try:
+            await asyncio.wait({pump, gone, closing}, return_when=asyncio.FIRST_COMPLETED)
+            if pump.done():
+                pump.result()
+        finally:
+            for task in (pump, gone, closing):
+                task.cancel()
+            await asyncio.gather(pump, gone, closing, return_exceptions=True)
+        if closing.done() and not closing.cancelled() and self._started:
+            await _end(wire, receive, send, b": the view stops\n\n")
+
+    async def _pump(self, send: Send) -> None:
+        """Send what happens, for ever. Raises _Dropped."""
+        teller, timing = self._streams.teller, self._streams.timing
+        self._started = True
+        await self._send(send, {"type": "http.response.start", "status": 200, "headers": HEADERS})
+        await self._say(send, self._first_words())
+        while True:
+            text = self._next()
+            if text:
+                await self._say(send, text)
+                await asyncio.sleep(PAUSE_S)
+            elif self._after == teller.log.last:
+                before = asyncio.get_running_loop().time()
+                await teller.bell.wait(timing.keep_alive_s)
+                if asyncio.get_running_loop().time() - before >= timing.keep_alive_s:
+                    await self._say(send, b":\n\n")
+
+    def _first_words(self) -> bytes:
+        """Tell where the client stands, so that one that has heard nothing yet can resume, and what it has missed."""
+        teller, (after, relist) = self._streams.teller, self._position
+        words = f"retry: {RETRY_MS}\nid: {teller.log.token(after)}\n\n".encode()
+        if relist is None:
+            return words
+        return words + block(teller.log.relist_id(after), EventType.FLEET_RELIST, teller.relist(after, relist))
+
+    def _next(self) -> bytes:
+        """What comes next for this client. Raises _Dropped."""
+        kept = self._streams.teller.log
+        try:
+            entries = kept.read(self._after, events=SEND_EVENTS, size=SEND_BYTES)
+        except FellBehind as error:
+            raise _Dropped(BEHIND) from error
+        numbered = enumerate(entries, self._after + 1)
+        self._after += len(entries)
+        return b"".join(
+            block(kept.token(number), entry.type, entry.text) for number, entry in numbered if self._choice.takes(entry)
+        )
+
+    async def _say(self, send: Send, text: bytes) -> None:
+        await self._send(send, {"type": "http.response.body", "body": text, "more_body": True})
+
+    async def _send(self, send: Send, message: Any) -> None:
+        try:
+            async with asyncio.timeout(self._streams.timing.slow_s):
+                await send(message)
+        except TimeoutError as error:
+            raise _Dropped(SLOW) from error
+
+    async def _drop(self, reason: str, scope: Scope, wire: Wire, receive: Receive, send: Send) -> None:
+        self._streams.dropped[reason] += 1
+        log.warning("event stream of %s dropped: %s", scope.get("client"), reason)
+        told = msgspec.json.encode({"reason": REASONS[reason]})
+        await _end(wire, receive, send, b"event: dropped\ndata: " + told + b"\n\n")
+
+
+async def _end(wire: Wire, receive: Receive, send: Send, text: bytes) -> None:
+    """Say a last word if the client takes it soon, and end the connection."""
+    try:
+        async with asyncio.timeout(PARTING_S):
+            await send({"type": "http.response.body", "body": text, "more_body": False})
+    except TimeoutError:
+        wire.cut()
+        await _gone(receive)
+
+
+async def _gone(receive: Receive) -> None:
+    """Wait until the client hangs up."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+HEADERS: Final = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),
+    (b"connection", b"close"),
+]
+
+
+def block(token: str, kind: EventType, text: bytes) -> bytes:
+    """One event as it travels. JSON has no line breaks in it."""
+    return b"id: %b\nevent: %b\ndata: %b\n\n" % (token.encode(), kind.encode(), text)

@@ -1,0 +1,84 @@
+"""What the view tells has happened, as values; how it is told is the business of ``vmpulse_consumers.events``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+if TYPE_CHECKING:
+    from vmpulse_consumers.view.states import HostState
+    from vmpulse_contract.identity import HostId, VmId
+    from vmpulse_contract.sections import Section
+    from vmpulse_contract.stream import Tombstone
+    from vmpulse_contract.values import VmStatus
+
+
+class HostEvent(NamedTuple):
+    """A host has changed its state."""
+
+    host: HostId
+    state: HostState
+    was: HostState
+
+
+class BrokerEvent(NamedTuple):
+    """Our own sight of the broker is lost or back."""
+
+    back: bool
+
+
+class RelistEvent(NamedTuple):
+    """From here on VM events are told; whoever listens reads everything once. ``reason`` is a sentence."""
+
+    reason: str
+
+
+class VmAppeared(NamedTuple):
+    """A VM is in the view that was not. ``status``: as the view says it now."""
+
+    vm: VmId
+    host: HostId
+    status: VmStatus
+    name: str | None
+
+
+class VmStatusChanged(NamedTuple):
+    """What the view says of a VM's status has changed; to UNKNOWN where its host is no longer heard."""
+
+    vm: VmId
+    host: HostId
+    status: VmStatus
+    was: VmStatus
+    name: str | None
+
+
+class VmSectionHeld(NamedTuple):
+    """A section of a VM has new content. ``body`` is None for config, which is never held."""
+
+    vm: VmId
+    host: HostId
+    section: Section
+    hash: int
+    body: bytes | None
+    name: str | None
+
+
+class VmMigrated(NamedTuple):
+    """Another host owns the VM now."""
+
+    vm: VmId
+    host: HostId
+    was: HostId
+    name: str | None
+
+
+class VmGone(NamedTuple):
+    """No host lists the VM any more. ``host`` was the last; ``end`` is how it ended there, if its roster told."""
+
+    vm: VmId
+    host: HostId
+    end: Tombstone | None
+
+
+Event: TypeAlias = (
+    HostEvent | BrokerEvent | RelistEvent | VmAppeared | VmStatusChanged | VmSectionHeld | VmMigrated | VmGone
+)

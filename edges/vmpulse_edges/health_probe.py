@@ -1,0 +1,56 @@
+"""Asks a program of ours over HTTP whether it is well: for container health checks, so it starts fast."""
+
+from __future__ import annotations
+
+import http.client
+from typing import Final
+from urllib.parse import urlsplit
+
+from vmpulse_contract.errors import SettingsError
+
+TIMEOUT_S: Final = 3.0
+ANSWER_BYTES: Final = 4096
+ALLOWED: Final = "http://HOST:PORT, without a path"
+
+
+def ask(setting: str, url: str, path: str) -> tuple[bool, str]:
+    """Ask. Gives whether all is well, and the answer's text or why there is none.
+
+    Args:
+        setting: what the address was given as, for the error.
+        url: the program's address.
+        path: what to ask for; 200 is well.
+
+    Raises:
+        SettingsError: the address is none.
+    """
+    host, port = _address(setting, url)
+    connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
+    try:
+        connection.request("GET", path)
+        reply = connection.getresponse()
+        text = reply.read(ANSWER_BYTES).decode(errors="replace")
+    except (OSError, http.client.HTTPException) as error:
+        return False, f"nothing answers at {url}: {str(error) or type(error).__name__}"
+    finally:
+        connection.close()
+    if reply.status in {http.client.OK, http.client.SERVICE_UNAVAILABLE}:
+        return reply.status == http.client.OK, text
+    return False, f"{url}{path} answers with HTTP status {reply.status}; check the address"
+
+
+def one_line(text: str) -> str:
+    """Put an answer of several lines into one, without what a terminal would obey."""
+    parts = (line.strip() for line in text.splitlines())
+    return "; ".join("".join(filter(str.isprintable, part)) for part in parts if part)
+
+
+def _address(setting: str, url: str) -> tuple[str, int]:
+    try:
+        parts = urlsplit(url)
+        port = parts.port or http.client.HTTP_PORT
+    except ValueError as error:
+        raise SettingsError(setting, url, ALLOWED) from error
+    if parts.scheme != "http" or not parts.hostname or parts.username is not None or parts.path not in {"", "/"}:
+        raise SettingsError(setting, url, ALLOWED)
+    return parts.hostname, port

@@ -1,0 +1,176 @@
+"""Who owns a VM that is being migrated, and what is said of it meanwhile."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.consumers.view.back_to_back import FAILED, MIGRATED, STOPPED, SimpleHost, Table, vm_number
+from tests.consumers.view.situations import HOST, OTHER, live_table
+from vmpulse_consumers.http.queries import VmQuery
+from vmpulse_consumers.http.vm_list import vm_page
+from vmpulse_consumers.view.ownership import TRANSIT_FORGOTTEN_S, TRANSIT_S
+from vmpulse_consumers.view.rows import fleet_row
+from vmpulse_contract.values import VmStatus
+
+VM = vm_number(1)
+
+
+def migrating(*, announced: bool = True) -> tuple[Table, SimpleHost, SimpleHost]:
+    """VM 1 is being migrated from the first host to the second; both have said so."""
+    table = live_table(hosts=2)
+    source, target = table.hosts[HOST], table.hosts[OTHER]
+    source.domains[VM].moving = VmStatus.MIGRATION_SOURCE if announced else None
+    target.receive_vm(VM)
+    table.step()
+    return table, source, target
+
+
+def hear(table: Table, *hosts: SimpleHost) -> None:
+    """Only these hosts tick, and are heard."""
+    table.now += 3.0
+    table.view.canary(table.now)
+    for host in hosts:
+        host.tick(table.now)
+    table.deliver()
+    table.answer()
+    table.deliver()
+    table.view.tick(table.now)
+
+
+def said(table: Table) -> tuple[str, str]:
+    """What the view says of VM 1: host and status."""
+    row = table.row(1)
+    return row.host, row.status
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_the_source_owns_a_vm_until_it_runs_on_the_destination(announced: bool) -> None:  # noqa: FBT001 - cases
+    """Listed there is not running there; the owner moves when the destination says that it runs."""
+    table, _, target = migrating(announced=announced)
+    assert said(table) == (HOST, "Migration Source" if announced else "Up")
+    assert [(claim.host, claim.status) for claim in table.row(1).claims][1] == (OTHER, "Migration Destination")
+    target.domains[VM].moving = None
+    hear(table, target)
+    assert said(table) == (OTHER, "Up")
+    table.step()
+    assert said(table) == (OTHER, "Up")
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+@pytest.mark.parametrize("source_first", [True, False])
+def test_a_success_is_never_down_in_between(keeps: bool, source_first: bool) -> None:  # noqa: FBT001 - cases
+    """Whichever host is heard first, and whether the source goes on defining the VM or not."""
+    table, source, target = migrating()
+    target.domains[VM].moving = None
+    (source.stop_vm if keeps else source.undefine_vm)(VM, table.now, MIGRATED)
+    hear(table, source if source_first else target)
+    assert said(table) == (OTHER, "Migration Destination" if source_first else "Up")
+    hear(table, target if source_first else source)
+    assert said(table) == (OTHER, "Up")
+    table.assert_equal()
+
+
+def test_a_failed_migration_leaves_the_vm_with_its_source() -> None:
+    """It is gone from the destination again: the owner never moved, and nothing else changes."""
+    table, source, target = migrating()
+    target.undefine_vm(VM, table.now, FAILED)
+    source.domains[VM].moving = None
+    table.step()
+    assert said(table) == (HOST, "Up")
+    assert [claim.host for claim in table.row(1).claims] == [HOST]
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_vm_that_has_left_is_said_to_migrate_and_then_unknown_never_down(keeps: bool) -> None:  # noqa: FBT001 - cases
+    """No destination was seen: it stays with its source for a while, then nobody knows; its arrival ends that."""
+    table = live_table(hosts=2)
+    source, target = table.hosts[HOST], table.hosts[OTHER]
+    (source.stop_vm if keeps else source.undefine_vm)(VM, table.now, MIGRATED)
+    hear(table, source)
+    assert said(table) == (HOST, "Migration Source")
+    assert table.row(1).name == "vm-1"
+    for _ in range(int(TRANSIT_S / 3.0)):
+        table.step()
+    assert said(table) == (HOST, "Unknown")
+    target.receive_vm(VM)
+    target.domains[VM].moving = None
+    table.step()
+    assert said(table) == (OTHER, "Up")
+    assert not table.view.transits
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_in_the_end_those_who_list_it_are_believed(keeps: bool) -> None:  # noqa: FBT001 - cases
+    """Nothing was seen of it for as long as tombstones last: it is Down where it is defined, or else gone."""
+    table = live_table(hosts=2)
+    (table.host.stop_vm if keeps else table.host.undefine_vm)(VM, table.now, MIGRATED)
+    table.step()
+    table.view.transits[VM].transit = table.view.transits[VM].transit._replace(  # type: ignore[union-attr] - it has one
+        since=table.now - TRANSIT_FORGOTTEN_S
+    )
+    table.step()
+    assert not table.view.transits
+    assert (VM in table.view.vms) is keeps
+    assert not keeps or said(table) == (HOST, "Down")
+
+
+def test_what_came_and_ended_unseen_is_no_longer_in_transit() -> None:
+    """The destination's tombstone says that it was there, and how it ended."""
+    table = live_table(hosts=2)
+    source, target = table.hosts[HOST], table.hosts[OTHER]
+    source.undefine_vm(VM, table.now, MIGRATED)
+    hear(table, source)
+    target.receive_vm(VM)
+    target.look(table.now)
+    target.queue.clear()
+    target.undefine_vm(VM, table.now, STOPPED)
+    hear(table, target)
+    assert VM not in table.view.vms
+
+
+def test_what_went_on_to_a_third_host_is_in_transit_from_the_second() -> None:
+    """The tombstone of a host that was never seen to have it says that it has left from there."""
+    table = live_table(hosts=2)
+    source, target = table.hosts[HOST], table.hosts[OTHER]
+    source.undefine_vm(VM, table.now, MIGRATED)
+    hear(table, source)
+    target.receive_vm(VM)
+    target.look(table.now)
+    target.queue.clear()
+    target.undefine_vm(VM, table.now, MIGRATED)
+    hear(table, target)
+    assert said(table) == (OTHER, "Migration Source")
+
+
+def test_a_view_that_meets_the_destination_first_gives_the_vm_to_the_source() -> None:
+    """A view that starts in the middle believes the host where the VM runs, in whichever order it meets them."""
+    table, source, target = migrating()
+    for order in ((source, target), (target, source)):
+        fresh = Table(hosts=0)
+        fresh.hosts, fresh.now = table.hosts, table.now
+        for host in order:
+            hear(fresh, host)
+        hear(fresh, *order)
+        assert said(fresh) == (HOST, "Migration Source")
+
+
+def test_lists_and_counts_have_a_vm_in_transit() -> None:
+    """It comes last in lists, passes filters as any other, and is counted."""
+    table = live_table(hosts=2)
+    table.host.undefine_vm(VM, table.now, MIGRATED)
+    hear(table, table.host)
+
+    def listed(query: VmQuery) -> list[int]:
+        page = vm_page(table.view, table.now, query)
+        assert page.total >= len(page.vms)
+        return [int(row.id[-2:], 16) for row in page.vms]
+
+    assert listed(VmQuery()) == [2, 3, 4, 5, 6, 1]
+    assert listed(VmQuery(limit=2, offset=4)) == [6, 1]
+    assert listed(VmQuery(limit=2, offset=5)) == [1]
+    assert listed(VmQuery(host=OTHER)) == [4, 5, 6]
+    assert listed(VmQuery(status=("Migration Source",))) == [1]
+    assert listed(VmQuery(text="vm-1")) == [1]
+    assert listed(VmQuery(text="vm-2")) == [2]
+    row = fleet_row(table.view, table.now)
+    assert (row.vms, sum(row.freshness.values())) == (6, 6)
