@@ -28,6 +28,7 @@ VENV = ROOT / ".venv"
 STAMP = VENV / "vmpulse.stamp"
 LOCKS = (ROOT / "requirements" / "build.txt", ROOT / "requirements" / "dev.txt")
 BROKER = "rabbitmq-server"
+MONITOR = "prometheus"
 BASE_PACKAGES = (BROKER, "gcc", "libvirt-dev", "pkg-config", "python3-dev", "python3-venv")
 LAB_PACKAGES = (
     *("iproute2", "libvirt-clients", "libvirt-daemon", "libvirt-daemon-driver-qemu", "libvirt-daemon-system"),
@@ -35,7 +36,7 @@ LAB_PACKAGES = (
 )
 COMPOSE_PACKAGES = ("ca-certificates", "debootstrap", "docker-compose", "docker.io", "iptables", "slirp4netns")
 PROFILES = {
-    "test": BASE_PACKAGES,
+    "test": (*BASE_PACKAGES, MONITOR, "amqp-tools"),
     "demo": BASE_PACKAGES,
     "lab": BASE_PACKAGES + LAB_PACKAGES,
     "compose": BASE_PACKAGES + LAB_PACKAGES + COMPOSE_PACKAGES,
@@ -125,6 +126,7 @@ def tool_present(package: str) -> bool:
         query = ("pkg-config", "--exists", "libvirt")
         return shutil.which(query[0]) is not None and subprocess.run(query, check=False).returncode == 0
     programs = {
+        "amqp-tools": "amqp-consume",
         "debootstrap": "debootstrap",
         "docker-compose": "docker-compose",
         "docker.io": "dockerd",
@@ -138,12 +140,13 @@ def tool_present(package: str) -> bool:
         "gcc": "cc",
         "pkg-config": "pkg-config",
         BROKER: BROKER,
+        MONITOR: MONITOR,
     }
     return package not in programs or shutil.which(programs[package]) is not None
 
 
 def provide(missing: Sequence[str], profile: str, *, packages_only: bool) -> None:
-    """Install as root or through sudo; where neither is possible, go on if only the tests' broker is missing."""
+    """Install as root or through sudo; where neither is possible, go on if only what tests run is missing."""
     command = f"apt-get install --no-install-recommends {' '.join(missing)}"
     if not shutil.which("apt-get"):
         do_without(missing, f"this system has no apt-get; install what Debian calls {' '.join(missing)}")
@@ -168,10 +171,10 @@ def may_sudo() -> bool:
 
 
 def do_without(missing: Sequence[str], remedy: str) -> None:
-    """Without a broker the tests that need one are skipped; everything else is needed."""
-    if in_ci() or list(missing) != [BROKER]:
+    """Without a broker or Prometheus the tests that need them are skipped; everything else is needed."""
+    if in_ci() or not {BROKER, MONITOR}.issuperset(missing):
         fail(remedy)
-    say(f"going on without a broker, tests and programs that need one will say so ({remedy})")
+    say(f"going on without {' and '.join(missing)}, tests and programs that need them will say so ({remedy})")
 
 
 def install(packages: Sequence[str]) -> None:

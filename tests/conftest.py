@@ -10,11 +10,12 @@ import pytest
 from vmpulse_simulator.private_broker import BrokerUser, PrivateBroker, broker_available
 
 ADMIN = BrokerUser("test.admin", "test-admin", tags=("administrator", "impersonator"))
+HOST = BrokerUser("test-host", "test-host", configure=r"^vmpulse\.rpc\.test-host$")
+"""For the program `vmpulse-agent`, whose host is named like its user."""
 
 
-def require_broker() -> None:
-    """Without RabbitMQ: skip on a laptop, fail in CI, where a skip would pass for a success."""
-    reason = broker_available()
+def require(reason: str | None) -> None:
+    """With a *reason* why a test cannot run: skip on a laptop, fail in CI, where a skip would pass for a success."""
     if reason is None:
         return
     if os.environ.get("CI", "").lower() in {"1", "true"}:
@@ -22,12 +23,18 @@ def require_broker() -> None:
     pytest.skip(reason)
 
 
+def require_broker() -> None:
+    """RabbitMQ has to be there."""
+    require(broker_available())
+
+
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateBroker]:
     """A real node for the whole session; ``broker.url()`` is the address for a user who may do everything.
 
+    It has the Prometheus plugin, which costs neither time at its start nor while nobody asks.
     Tests share it: each takes exchange and queue names, or virtual hosts, of its own.
     """
     require_broker()
-    with PrivateBroker(root=tmp_path_factory.mktemp("broker"), users=[ADMIN]) as node:
+    with PrivateBroker(root=tmp_path_factory.mktemp("broker"), users=[ADMIN, HOST], prometheus=True) as node:
         yield node

@@ -56,15 +56,18 @@ def running_vm(hypervisor: SimulatedHypervisor) -> VmId:
     return next(vm for vm in hypervisor.domains if hypervisor.running(vm))
 
 
-def agent_of(hypervisor: SimulatedHypervisor, link: AmqpLink, *, tick_s: float = TICK_S) -> HostAgent:
-    """The real agent of a simulated host."""
+def agent_of(
+    hypervisor: SimulatedHypervisor, link: AmqpLink, *, tick_s: float = TICK_S, report_s: float = 300.0
+) -> HostAgent:
+    """The real agent of a simulated host; it samples and reports devices each *report_s*, first after one."""
     return HostAgent(
         hypervisor.host,
         hypervisor,
         link,
         facts=HostFacts(tick_ms=int(tick_s * 1000)),
-        timing=Timing(tick_s=tick_s),
+        timing=Timing(tick_s=tick_s, device_s=min(report_s, 30.0), device_report_s=report_s),
         policy=Policy(damping_s=0.1),
+        report_phase_s=report_s,
     )
 
 
@@ -83,11 +86,11 @@ async def at_work(work: Coroutine[Any, Any, None]) -> AsyncIterator[asyncio.Task
 
 @contextlib.asynccontextmanager
 async def agent_at_work(
-    hypervisor: SimulatedHypervisor, url: BrokerUrl, *, tick_s: float = TICK_S
+    hypervisor: SimulatedHypervisor, url: BrokerUrl, *, tick_s: float = TICK_S, report_s: float = 300.0
 ) -> AsyncIterator[HostAgent]:
     """An agent with a link of its own; it ends with a goodbye."""
     link = AmqpLink(url, f"test {hypervisor.host}", declare=True)
-    agent = agent_of(hypervisor, link, tick_s=tick_s)
+    agent = agent_of(hypervisor, link, tick_s=tick_s, report_s=report_s)
     async with at_work(link.run()), at_work(agent.run()):
         yield agent
 

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from vmpulse_agent.session import Outgoing
 from vmpulse_contract import columns, sections, stream, topology
 from vmpulse_contract.columns import to_bytes
+from vmpulse_contract.devices import DeviceMessage, read_devices
 from vmpulse_contract.identity import VmId
 from vmpulse_contract.sections import Section
 from vmpulse_contract.stream import ChangeEvent, Frame, Goodbye, Roster
 from vmpulse_contract.topology import Kind
 
-Message = Frame | Roster | ChangeEvent | Goodbye
+Message = Frame | Roster | ChangeEvent | Goodbye | DeviceMessage
 
 
 @dataclass
@@ -26,6 +27,7 @@ class Receiver:
     hashes: dict[VmId, list[int]] = field(default_factory=dict)
     bodies: dict[tuple[VmId, Section], bytes] = field(default_factory=dict)
     frame: Frame | None = None
+    reports: int = 0
     heard: list[Message] = field(default_factory=list)
 
     def hear(self, outgoing: Iterable[Outgoing], *, gaps: bool = False) -> list[Message]:
@@ -37,6 +39,8 @@ class Receiver:
     def _hear(self, one: Outgoing, *, gaps: bool) -> Message:
         address = topology.parse_stream_key(one.exchange, one.routing_key)
         assert address.kind is one.kind
+        if one.kind is Kind.DEVICES:
+            return self._hear_devices(one, gaps=gaps)
         assert one.seq > self.seq if gaps else one.seq == self.seq + 1, "seq is contiguous from 1"
         self.seq = one.seq
         assert (one.change is not None) == (one.kind is Kind.CHANGE)
@@ -52,6 +56,16 @@ class Receiver:
                 goodbye = stream.read_goodbye(one.body)
                 assert (goodbye.epoch, goodbye.seq) == (self.epoch, one.seq)
                 return goodbye
+
+    def _hear_devices(self, one: Outgoing, *, gaps: bool) -> DeviceMessage:
+        message = read_devices(one.body)
+        assert (message.epoch, message.number) == (self.epoch, one.seq)
+        assert message.number > self.reports if gaps else message.number == self.reports + 1
+        self.reports = message.number
+        assert self.roster is not None, "a roster says first whose life it is"
+        lives = dict(zip(self.roster.vm_ids(), self.roster.start_tokens(), strict=True))
+        assert all(record.token == lives[VmId(vm)] != 0 for vm, record in message.vms.items())
+        return message
 
     def _hear_roster(self, one: Outgoing) -> Roster:
         message = stream.read_roster(one.body)

@@ -91,7 +91,7 @@ def test_a_report_waits_for_the_roster_that_says_whose_life_it_is() -> None:
 
 def test_large_reports_are_cut() -> None:
     """A host whose statistics exceed one message sends several that each fit, with all its VMs once."""
-    vms = [VmId(at.to_bytes(16, "big")) for at in range(1, 31)]
+    vms = [VmId(at.to_bytes(16, "big")) for at in range(1, 41)]
     session, _ = started(*(up(vm) for vm in vms))
     usage = tuple(DiskUsage(path=f"/mnt/{at:0250}", total=at) for at in range(256))
     session.report_devices(11.0)

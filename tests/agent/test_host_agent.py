@@ -15,14 +15,15 @@ from vmpulse_agent.host_agent import HostAgent, Timing
 from vmpulse_agent.hypervisor import DeviceSample, Exit, Look, SectionReading
 from vmpulse_agent.session import Outgoing, Policy
 from vmpulse_contract import verbs, wire
+from vmpulse_contract.devices import read_devices
 from vmpulse_contract.errors import BadRequest, NotAllowed, NotReady, UnknownVerb, VerbError
 from vmpulse_contract.identity import VmId
 from vmpulse_contract.sections import Section
-from vmpulse_contract.stream import HostFacts, Tombstone, read_roster
+from vmpulse_contract.stream import HostFacts, Tombstone, read_frame, read_roster
 from vmpulse_contract.topology import Kind
 from vmpulse_contract.values import ExitCode, ExitReason
-from vmpulse_contract.verbs import AnyReply, Request, SectionReply, Verb
-from vmpulse_simulator.hypervisor import SimulatedHypervisor
+from vmpulse_contract.verbs import AnyReply, HostStats, Request, SectionReply, Verb
+from vmpulse_simulator.hypervisor import CPUS, MEMORY_MIB, SimulatedHypervisor
 
 ENGINE = "engine.view"
 
@@ -75,6 +76,11 @@ class Stubborn(SimulatedHypervisor):
             return reading._replace(config=reading.config + b"<!-- -->")
         return reading
 
+    async def host_stats(self) -> HostStats:
+        """Read, or fail to."""
+        self._fail()
+        return await super().host_stats()
+
     async def device_sample(self) -> DeviceSample:
         """Read, or fail to."""
         self._fail()
@@ -110,8 +116,9 @@ def agent_of(hypervisor: SimulatedHypervisor, caught: Catcher, kept: list[Tombst
         hypervisor,
         caught,
         facts=HostFacts(tick_ms=100),
-        timing=Timing(tick_s=0.1, refresh_s=0.2, device_s=0.1),
+        timing=Timing(tick_s=0.1, refresh_s=0.2, device_s=0.1, device_report_s=0.3),
         policy=Policy(damping_s=0.05),
+        report_phase_s=0.1,
         on_tombstones=keep,
     )
 
@@ -177,6 +184,50 @@ async def test_failing_hypervisor_ends_no_loop(hypervisor: Stubborn, caught: Cat
         hypervisor.domains[vm].name = "renamed"
         hypervisor.changed(vm, Section.INFO)
         await eventually(lambda: caught.of(Kind.CHANGE))
+
+
+async def test_devices_are_reported_again_and_again(
+    hypervisor: Stubborn, caught: Catcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each period there is one report, of a newer sample of all VMs that run."""
+    monkeypatch.setattr(host_agent, "DEVICE_GAP_S", 0.0)
+    agent = agent_of(hypervisor, caught)
+    async with at_work(agent.run()):
+        began = time.monotonic()
+        await eventually(lambda: len(caught.of(Kind.DEVICES)) == 3)
+        assert time.monotonic() - began > 0.6
+    messages = [read_devices(message.body) for message in caught.of(Kind.DEVICES)]
+    assert [message.number for message in messages[:3]] == [1, 2, 3]
+    assert sorted({message.monotonic_ms for message in messages}) == [message.monotonic_ms for message in messages]
+    lives = {vm: domain.life.token for vm, domain in hypervisor.domains.items() if domain.life}
+    assert {vm: record.token for vm, record in messages[-1].vms.items()} == lives
+
+
+async def test_first_reports_are_spread(hypervisor: Stubborn, caught: Catcher) -> None:
+    """Unless told when, each host draws the moment of its first report, from one period after its start."""
+    agents = [
+        HostAgent(hypervisor.host, hypervisor, caught, facts=HostFacts(), timing=Timing(device_report_s=50.0))
+        for _ in range(100)
+    ]
+    phases = sorted(agent._report_phase_s for agent in agents)
+    assert 0 <= phases[0] < 10
+    assert 40 < phases[-1] <= 50
+
+
+async def test_the_host_is_told_of_in_rosters_and_frames(hypervisor: Stubborn, caught: Catcher) -> None:
+    """The first roster says how big the host is, each frame how busy, and not while that could not be read."""
+    agent = agent_of(hypervisor, caught)
+    async with at_work(agent.run()):
+        await eventually(lambda: caught.of(Kind.FRAME))
+        facts = read_roster(caught.of(Kind.ROSTER)[0].body).roster.facts
+        assert (facts.cpu_count, facts.mem_total, facts.swap_total) == (CPUS, MEMORY_MIB, 0)
+        told = read_frame(caught.of(Kind.FRAME)[-1].body).host_stats
+        truth = await hypervisor.host_stats()
+        assert told is not None
+        assert (told.mem_used, told.swap_used) == (truth.mem_used, 0)
+        assert len(caught.of(Kind.ROSTER)) == 1
+        hypervisor.failing = True
+        await eventually(lambda: read_frame(caught.of(Kind.FRAME)[-1].body).host_stats is None)
 
 
 async def test_ends_are_kept(hypervisor: Stubborn, caught: Catcher) -> None:

@@ -47,7 +47,7 @@ def samples(collector: AgentCollector) -> Samples:
     registry.register(collector)
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
-        for family in families(generate_latest(registry).decode())
+        for family in families(generate_latest(registry).decode())  # type: ignore[no-untyped-call]
         for sample in family.samples
     }
 

@@ -9,8 +9,11 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
+from tests.edges.service_manager import listening
 from tests.real_broker import Program, Tap, address, delete_queue, ended, started, tapped, unique
 from tests.waiting import eventually
 from vmpulse_contract import topology
@@ -113,11 +116,72 @@ async def test_agent_without_permission_ends(broker: PrivateBroker, password: st
     assert_one_line(done, 1, "access to queue 'vmpulse.rpc.program-nobody'", "check the user's permissions")
 
 
+async def test_agent_is_watched_and_scraped(broker: PrivateBroker, tap: Tap, password: str) -> None:
+    """A real agent tells systemd READY, STATUS, WATCHDOG and STOPPING, serves its metrics, and is well when asked."""
+    with listening() as manager:
+        environment = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "1000000"}
+        async with started(AGENT, *run(broker, password), **environment) as (process, said):
+            await manager.hears("WATCHDOG", 3)
+            assert manager.lines("READY") == ["1"]
+            assert manager.lines("STATUS")[-1] == "1 VMs; broker and hypervisor answer"
+            await eventually(lambda: len(tap.of(HOST, Kind.FRAME)) > 1)
+            found = await scrape(metrics_url(said))
+            well = await ended(AGENT, "health", "--url", metrics_url(said))
+            assert (well.code, well.out) == (0, "ok\n")
+            process.send_signal(signal.SIGTERM)
+            assert await asyncio.wait_for(process.wait(), 5) == 0, said.read_text()
+        await manager.hears("STOPPING")
+    assert manager.heard[0][1][0] == "READY=1"
+    assert found["vmpulse_agent_broker_up", ""] == found["vmpulse_agent_hypervisor_up", ""] == 1
+    assert found["vmpulse_agent_vms", "active"] == 1
+    assert found["vmpulse_agent_published_total", "frame"] >= 2
+    assert found["vmpulse_agent_confirms_total", "taken"] >= 1
+    assert found["vmpulse_agent_libvirt_call_seconds_count", "look"] >= 2
+    assert found["vmpulse_agent_libvirt_call_seconds_count", "connect"] >= 1
+    assert found["vmpulse_agent_tick_seconds_count", ""] >= 1
+
+
+def metrics_url(said: Path) -> str:
+    """Where an agent that took any free port serves its metrics."""
+    line = next(line for line in said.read_text().splitlines() if "metrics at" in line)
+    return line.split()[-1].removesuffix("/metrics")
+
+
+async def scrape(url: str) -> dict[tuple[str, str], float]:
+    """All samples by name and label value."""
+    async with httpx.AsyncClient(trust_env=False) as client:
+        text = (await client.get(f"{url}/metrics")).text
+    samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
+    return {(sample.name, "".join(sample.labels.values())): sample.value for sample in samples}
+
+
+async def test_agent_with_a_taken_port_ends(broker: PrivateBroker, tap: Tap, password: str) -> None:
+    """A port of the metrics that is in use ends the agent with 1 and one line, and nothing is published."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        done = await ended(AGENT, *run(broker, password), "--metrics-port", str(port))
+    assert_one_line(done, 1, f"cannot serve metrics at 127.0.0.1:{port}", "metrics_port")
+    assert not tap.of(HOST, Kind.FRAME)
+
+
+async def test_agent_is_ready_without_a_broker() -> None:
+    """A broker that is away does not keep the unit from starting: READY, and the status says what is amiss."""
+    arguments = ("run", "--host", HOST, "--uri", "test:///default", "--broker-url", "amqp://127.0.0.1:1/")
+    with listening() as manager:
+        async with started(AGENT, *arguments, "--metrics-port=0", NOTIFY_SOCKET=manager.address) as (process, said):
+            assert "broker: no connection" in (await manager.hears("STATUS"))[0]
+            assert manager.lines("READY") == ["1"]
+            done = await ended(AGENT, "health", "--url", metrics_url(said))
+            assert done.code == 1
+            assert done.out.startswith("broker: no connection to amqp://program-host@127.0.0.1:1/ for ")
+            process.send_signal(signal.SIGTERM)
+            assert await asyncio.wait_for(process.wait(), 5) == 0
+
+
 async def test_agent_keeps_trying_an_unreachable_broker() -> None:
     """A broker that is not there yet is tried again, with a line for each try; SIGTERM ends that with 0."""
     arguments = ("run", "--host", HOST, "--uri", "test:///default", "--broker-url", "amqp://127.0.0.1:1/")
-    arguments += ("--metrics-port", "")
-    async with started(AGENT, *arguments) as (process, said):
+    async with started(AGENT, *arguments, "--metrics-port=") as (process, said):
         await eventually(lambda: said.read_text().count("trying again within") >= 2, 12)
         before = time.monotonic()
         process.send_signal(signal.SIGTERM)
@@ -203,14 +267,19 @@ async def test_view_with_foreign_queue_ends(broker: PrivateBroker) -> None:
 
 
 async def test_view_serves_and_ends_on_sigterm(broker: PrivateBroker) -> None:
-    """The view consumes and serves until SIGTERM, which ends it with 0 within 2 s."""
+    """The view consumes and serves until SIGTERM, which ends it with 0 within 2 s; systemd is told all along."""
     name = unique("view")
     arguments = ("view", "--http-port", "0", "--name", name)
-    async with started(VIEW, *arguments, VMPULSE_VIEW_BROKER_URL=broker.url()) as (process, said):
-        await eventually(lambda: "consuming vmpulse.view." in said.read_text(), 12)
-        before = time.monotonic()
-        process.send_signal(signal.SIGTERM)
-        assert await asyncio.wait_for(process.wait(), 5) == 0, said.read_text()
-        assert time.monotonic() - before < 2.5
-        assert "Traceback" not in said.read_text()
+    with listening() as manager:
+        told = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "1000000"}
+        async with started(VIEW, *arguments, VMPULSE_VIEW_BROKER_URL=broker.url(), **told) as (process, said):
+            await manager.hears("WATCHDOG", 2)
+            assert manager.heard[0][1][0] == "READY=1"
+            assert "consuming vmpulse.view." in said.read_text()
+            before = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            assert await asyncio.wait_for(process.wait(), 5) == 0, said.read_text()
+            assert time.monotonic() - before < 2.5
+            assert "Traceback" not in said.read_text()
+        await manager.hears("STOPPING")
     await delete_queue(broker, topology.view_queue(name).name)

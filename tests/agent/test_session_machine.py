@@ -11,13 +11,24 @@ from tests.agent.situations import (
     EPOCH,
     SHUT_DOWN,
 )
-from vmpulse_agent.hypervisor import DomainLook, Exit, LifecycleChange, LifecycleEvent, Look, SectionReading
+from vmpulse_agent.devices import device_stats
+from vmpulse_agent.hypervisor import (
+    DeviceCounters,
+    DeviceSample,
+    DomainLook,
+    Exit,
+    LifecycleChange,
+    LifecycleEvent,
+    Look,
+    SectionReading,
+)
 from vmpulse_agent.session import ChangeKey, Policy, Session
 from vmpulse_contract import sections
 from vmpulse_contract.identity import HostId, VmId
 from vmpulse_contract.sections import GuestDetails, Info, Section, Status
 from vmpulse_contract.stream import HostFacts
 from vmpulse_contract.values import VmStatus
+from vmpulse_contract.verbs import HostStats
 
 IDS = [VmId(bytes([letter]) * 16) for letter in b"ABCD"]
 contents = st.builds(
@@ -100,6 +111,21 @@ class SessionMachine(RuleBasedStateMachine):
         for vm in before.keys() - {row.vm for row in self.session.ledger.order}:
             for section in Section:
                 self.told.pop(ChangeKey(vm, section), None)
+        self._hear()
+
+    @rule(lives=st.dictionaries(st.sampled_from(IDS), st.integers(1, 3)), due=st.booleans())
+    def sample_devices(self, lives: dict[VmId, int], *, due: bool) -> None:
+        """Devices are sampled, also of lives that are over or not known yet; a report may be due."""
+        sample = DeviceSample(self.now, {vm: DeviceCounters(token) for vm, token in lives.items()})
+        if due:
+            self.session.report_devices(self.now)
+        self.session.devices_sampled(sample, device_stats(None, sample), self.now)
+        self._hear()
+
+    @rule(memory=st.none() | st.integers(0, 3), fails=st.booleans())
+    def sample_host(self, memory: int | None, *, fails: bool) -> None:
+        """The host's own statistics are read; its memory may have grown."""
+        self.session.host_sampled(None if fails else HostStats(cpu_user=1.0, mem_total=memory), self.now)
         self._hear()
 
     @rule()

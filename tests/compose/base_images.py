@@ -83,22 +83,15 @@ def provide(engine: Engine, images: PublicImages, folder: Path, say: Callable[[s
             reachable = pulled(engine, image, PULL_S)
             if reachable:
                 continue
-        stand_in(engine, image, target, recipe, folder, say)
+        if not engine.private:
+            raise ComposeTestFailed(f"no stand-in for {image} in an engine that is not ours")
+        if not engine.has_image(DEBIAN):
+            bootstrap_debian(engine, folder, say)
+        say(f"making a stand-in for {image} ...")
+        options = ("--label", f"{LABEL}={recipe}", "--build-arg", f"DEBIAN_IMAGE={DEBIAN}")
+        build(engine, STANDINS, target, image, *options)
         standing_in.append(image)
     return standing_in
-
-
-def stand_in(
-    engine: Engine, image: str, target: str, recipe: str, folder: Path, say: Callable[[str], None]
-) -> None:
-    """Make an image of Debian's packages. Raises ComposeTestFailed."""
-    if not engine.private:
-        raise ComposeTestFailed(f"no stand-in for {image} in an engine that is not ours")
-    if not engine.has_image(DEBIAN):
-        bootstrap_debian(engine, folder, say)
-    say(f"making a stand-in for {image} ...")
-    options = ("--label", f"{LABEL}={recipe}", "--build-arg", f"DEBIAN_IMAGE={DEBIAN}")
-    build(engine, STANDINS, target, image, *options)
 
 
 def bootstrap_debian(engine: Engine, folder: Path, say: Callable[[str], None]) -> None:
@@ -114,7 +107,11 @@ def bootstrap_debian(engine: Engine, folder: Path, say: Callable[[str], None]) -
         archive = subprocess.Popen(("tar", "-C", str(root), "-c", "."), stdout=subprocess.PIPE)
         with archive:
             done = subprocess.run(
-                (DOCKER, "import", "-", DEBIAN), stdin=archive.stdout, env=engine.environment, capture_output=True, check=False
+                (DOCKER, "import", "-", DEBIAN),
+                stdin=archive.stdout,
+                env=engine.environment,
+                capture_output=True,
+                check=False,
             )
         if done.returncode or archive.returncode:
             raise ComposeTestFailed(f"docker import: {done.stderr.decode(errors='replace')[-500:]}")

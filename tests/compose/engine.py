@@ -30,7 +30,10 @@ T = TypeVar("T")
 GUARD: Final = Path(__file__).with_name("engine_guard.py")
 DOCKER: Final = "/usr/bin/docker"
 """By its path: a newer client that lacks its build plugin may come first in PATH."""
-PROGRAMS: Final = ("dockerd", "containerd", "runc", "docker-compose", "debootstrap", "iptables", "slirp4netns", "unshare")
+PROGRAMS: Final = (
+    *("containerd", "debootstrap", "dockerd"),
+    *("iptables", "runc", "slirp4netns", "unshare"),
+)
 CLONE_NEWNET: Final = 0x40000000
 START_S: Final = 30.0
 STOP_S: Final = 60.0
@@ -48,6 +51,8 @@ class Engine:
         # Compose starts a docker of its own from PATH.
         path = f"{Path(DOCKER).parent}:{os.environ['PATH']}"
         self.environment = {**os.environ, **environment, "PATH": path, "DOCKER_BUILDKIT": "1"}
+        self.compose = "docker-compose"
+        """The compose program; 1.29 by this name, or the path of a v2 that stands alone."""
         self.private = pid is not None
         self._pid = pid
         self._inside = ThreadPoolExecutor(1, initializer=self._enter)
@@ -71,8 +76,8 @@ class Engine:
         """Run a client of the engine to its end. Raises ComposeTestFailed with the end of what it said."""
         done = self.tried(*command, seconds=seconds, cwd=cwd)
         if done.returncode:
-            words = " ".join(command[:8])
-            raise ComposeTestFailed(f"{words}: exit status {done.returncode}\n{done.stderr[-3000:]}{done.stdout[-3000:]}")
+            words = f"{' '.join(command[:8])}: exit status {done.returncode}"
+            raise ComposeTestFailed(f"{words}\n{done.stderr[-3000:]}{done.stdout[-3000:]}")
         return done.stdout
 
     def tried(self, *command: str, seconds: float, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -147,9 +152,7 @@ def private_engine(data: Path, folder: Path) -> Iterator[Engine]:
     """
     data.mkdir(parents=True, exist_ok=True)
     command = (sys.executable, "-I", "-S", str(GUARD), str(data), str(folder), folder.name)
-    guard = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
+    guard = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert guard.stdin is not None
     assert guard.stdout is not None
     try:
@@ -178,6 +181,6 @@ def _await(engine: Engine, log: Path) -> None:
 
 def short_folder() -> Path:
     """An empty folder with a short path that other users may pass through."""
-    folder = Path(tempfile.mkdtemp(prefix="vmpulse-compose-", dir="/tmp")  # noqa: S108 - mkdtemp makes it ours alone)
+    folder = Path(tempfile.mkdtemp(prefix="vmpulse-compose-", dir="/tmp"))
     folder.chmod(0o755)
     return folder

@@ -27,6 +27,8 @@ DOWN_S: Final = 120.0
 HEALTHY_S: Final = 120.0
 POLL_S: Final = 0.5
 TOLD_S: Final = 5.0
+GIVEN_UP: Final = 6
+"""So many restarts are no accident any more."""
 
 
 class Stack:
@@ -47,6 +49,7 @@ class Stack:
         project: str,
         values: Mapping[str, str],
         folder: Path,
+        *,
         say: Callable[[str], None],
         override: Path | None = None,
     ) -> None:
@@ -56,8 +59,9 @@ class Stack:
         self._say = say
         self._file = folder / f"{project}.env"
         self._file.write_text("".join(f"{name}={value}\n" for name, value in self.values.items()), encoding="utf-8")
-        self._options = ("--project-name", project, "--env-file", str(self._file), "--file", "docker-compose.yml")
-        self._options += ("--file", str(override)) if override is not None else ()
+        files = ("docker-compose.yml", *([str(override)] if override is not None else []))
+        named = ("--project-name", project, "--env-file", str(self._file))
+        self._options = (*named, *(word for file in files for word in ("--file", file)))
 
     def compose(self, *arguments: str, profiles: Iterable[str] = (), seconds: float = UP_S) -> str:
         """Run ``docker-compose`` at the repository's root. Raises ComposeTestFailed."""
@@ -70,7 +74,7 @@ class Stack:
 
     def _command(self, profiles: Iterable[str]) -> list[str]:
         chosen = [option for profile in profiles for option in ("--profile", profile)]
-        return ["docker-compose", "--no-ansi", *self._options, *chosen]
+        return [self.engine.compose, "--ansi", "never", *self._options, *chosen]
 
     def up(self, services: Iterable[str], profiles: Iterable[str] = ()) -> None:
         """Start services and what they depend on, each once the one before it is healthy."""
@@ -110,13 +114,19 @@ class Stack:
         waiting = list(services)
         while waiting := [service for service in waiting if self.health(service) != "healthy"]:
             now = time.monotonic()
-            if now - began > seconds:
-                raise ComposeTestFailed(f"{waiting[0]} is not healthy: {self.health(waiting[0])}\n{self.log(waiting[0])}")
+            if now - began > seconds or self.restarts(waiting[0]) >= GIVEN_UP:
+                raise ComposeTestFailed(
+                    f"{waiting[0]} is not healthy: {self.health(waiting[0])}\n{self.log(waiting[0])}"
+                )
             if now - told > TOLD_S:
                 told = now
                 self._say(f"      waiting for {', '.join(waiting)} ({self.health(waiting[0])[:100]})")
             time.sleep(POLL_S)
         return time.monotonic() - began
+
+    def restarts(self, service: str) -> int:
+        """How often the engine has started it again."""
+        return int(self.container(service)["RestartCount"])
 
     def kill(self, service: str) -> float:
         """SIGKILL for its program, as a crash or the kernel would; gives the seconds until it was healthy again.

@@ -27,16 +27,18 @@ from vmpulse_agent import amqp_link
 from vmpulse_agent.host_agent import HostAgent
 from vmpulse_agent.hypervisor import Exit
 from vmpulse_consumers import amqp_upkeep, service
+from vmpulse_consumers.http.refusals import Refused
+from vmpulse_consumers.http.vm_devices import vm_devices
 from vmpulse_consumers.service import ViewService
-from vmpulse_consumers.view.rows import VmRow, vm_row
+from vmpulse_consumers.view.rows import VmRow, host_row, vm_row
 from vmpulse_consumers.view.states import HostState
 from vmpulse_contract.errors import HostDidNotAnswer
 from vmpulse_contract.identity import VmId
 from vmpulse_contract.sections import Section
 from vmpulse_contract.topology import Kind
 from vmpulse_contract.values import ExitCode, ExitReason, VmStatus
-from vmpulse_contract.verbs import Verb
-from vmpulse_simulator.hypervisor import SimulatedHypervisor
+from vmpulse_contract.verbs import DeviceStats, Verb
+from vmpulse_simulator.hypervisor import CPUS, SimulatedHypervisor
 from vmpulse_simulator.private_broker import PrivateBroker
 
 pytestmark = pytest.mark.broker
@@ -135,6 +137,31 @@ async def test_vms_and_their_changes_reach_the_view(broker: PrivateBroker) -> No
         assert view.view.counts.repairs == repairs
         assert not view.view.counts.rejected
         assert not view.view.counts.gaps
+
+
+def devices_of(view: ViewService, vm: VmId) -> DeviceStats | None:
+    """The device statistics that the view serves of a VM."""
+    try:
+        return vm_devices(view.view.vms[vm], view.clock()).device_stats
+    except Refused:
+        return None
+
+
+async def test_devices_and_the_host_itself_are_told(broker: PrivateBroker) -> None:
+    """The view gets each running VM's devices by report, unasked, and what the host itself does with its frames."""
+    hypervisor = simulated_host(unique("devices"))
+    async with view_at_work(broker) as view, agent_at_work(hypervisor, address(broker), report_s=0.5) as agent:
+        await eventually(lambda: complete(view, hypervisor))
+        vm = running_vm(hypervisor)
+        await eventually(lambda: devices_of(view, vm) == agent.held.devices[vm])
+        age = vm_devices(view.view.vms[vm], view.clock()).age_s
+        assert age is not None
+        assert age < 5
+        stats = host_row(view.view, view.view.hosts[hypervisor.host], view.clock()).stats
+        truth = await hypervisor.host_stats()
+        assert stats is not None
+        assert (stats.cpu_count, stats.mem_free, stats.vm_active) == (CPUS, truth.mem_free, truth.vm_active)
+        assert not view.view.counts.rejected
 
 
 async def test_lifecycle_changes_are_seen_at_once(broker: PrivateBroker) -> None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 
 from vmpulse_agent.commands.findings import fail, ok, warn
 from vmpulse_agent.libvirt_edge import LibvirtHypervisor, inspection
-from vmpulse_agent.libvirt_edge.options import is_local_qemu
 from vmpulse_agent.libvirt_edge.threads import Lane
 
 if TYPE_CHECKING:
@@ -24,18 +23,16 @@ async def check_libvirt(options: LibvirtOptions) -> list[Finding]:
     await hypervisor.open(lambda _: None)
     try:
         known = await hypervisor.facts()
+        began = asyncio.get_running_loop().time()
         look = await hypervisor.look()
+        took = asyncio.get_running_loop().time() - began
         found = [ok(WHAT, f"{known.hypervisor_version}, libvirt {known.libvirt_version} at {options.uri}")]
         active = sum(domain.token != 0 for domain in look.domains)
-        took = asyncio.get_running_loop().time() - look.started
         found.append(ok("domains", f"{active} active, {len(look.domains) - active} inactive; a look took {took:.3f} s"))
-        silent = sum(domain.answered is False for domain in look.domains)
-        if silent:
-            found.append(warn("monitors", f"{silent} do not answer", "look at these domains: virsh domcontrol DOMAIN"))
         found.append(await _guests(hypervisor, options))
     finally:
         await hypervisor.close()
-    return found + await _pid_files(options)
+    return found + await _processes(options)
 
 
 async def _guests(hypervisor: LibvirtHypervisor, options: LibvirtOptions) -> Finding:
@@ -43,10 +40,8 @@ async def _guests(hypervisor: LibvirtHypervisor, options: LibvirtOptions) -> Fin
     if not options.guest_agent:
         return ok(what, "not asked, by the setting guest_agent")
     refusal = await Lane("inspect", 1).run("guest", lambda: inspection.read_write_refusal(options), INSPECT_S)
-    if hypervisor.asks_guests:
-        return ok(what, "may be asked")
     if refusal is None:
-        return ok(what, "this driver has none")
+        return ok(what, "may be asked" if hypervisor.asks_guests else "this driver has none")
     return warn(
         what,
         f"may not be asked: {refusal}; what guests tell will be absent",
@@ -54,14 +49,20 @@ async def _guests(hypervisor: LibvirtHypervisor, options: LibvirtOptions) -> Fin
     )
 
 
-async def _pid_files(options: LibvirtOptions) -> list[Finding]:
-    if not is_local_qemu(options.uri):
-        return []
-    what = "pid files"
-    counted = await Lane("inspect", 1).run("pids", lambda: inspection.pid_files(options), INSPECT_S)
-    running, readable = counted or (0, 0)
-    detail = f"{readable} of {running} running domains have a readable one in {options.run_dir}"
-    if readable == running:
-        return [ok(what, detail)]
+async def _processes(options: LibvirtOptions) -> list[Finding]:
+    seen = await Lane("inspect", 1).run("processes", lambda: inspection.processes(options), INSPECT_S)
+    found = []
+    if seen.hung:
+        named = f"{', '.join(seen.hung[:3])}{', ...' if seen.hung[3:] else ''}"
+        mend = "see what its process waits for, such as its storage; virsh domcontrol DOMAIN"
+        found.append(warn("monitors", f"{len(seen.hung)} of {seen.running} do not answer: {named}", mend))
+    if seen.readable is None:
+        return found
+    what, detail = (
+        "pid files",
+        f"{seen.readable} of {seen.running} running domains have a readable one in {options.run_dir}",
+    )
+    if seen.readable == seen.running:
+        return [*found, ok(what, detail)]
     mend = "set run_dir to where libvirt's qemu driver keeps them, or let the agent read that folder"
-    return [fail(what, f"{detail}: one life of a VM could be taken for the next", mend)]
+    return [*found, fail(what, f"{detail}: one life of a VM could be taken for the next", mend)]

@@ -65,13 +65,17 @@ def run(args: argparse.Namespace) -> int:
 
     async def sample() -> dict[str, Any]:
         session = Session(*session_of, asyncio.get_running_loop().time(), policy(settings))
-        return await _sample(session, LibvirtHypervisor(libvirt_options(settings)), span_s, only)
+        return await observed(session, LibvirtHypervisor(libvirt_options(settings)), span_s, only)
 
     sys.stdout.write(json.dumps(asyncio.run(sample())) + "\n")
     return 0
 
 
-async def _sample(session: Session, hypervisor: Hypervisor, span_s: float, only: VmId | None) -> dict[str, Any]:
+async def observed(session: Session, hypervisor: Hypervisor, span_s: float, only: VmId | None) -> dict[str, Any]:
+    """Look, and look again after so many seconds unless that is 0; give what is printed, of all VMs or of one.
+
+    Raises HypervisorError, NoSuchVm.
+    """
     await hypervisor.open(lambda _: None)
     try:
         messages, unread = await _observe(session, hypervisor, span_s)

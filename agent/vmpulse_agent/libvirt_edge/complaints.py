@@ -7,7 +7,7 @@ from typing import Final
 
 import libvirt
 
-from vmpulse_agent.errors import HypervisorError, HypervisorUnavailable
+from vmpulse_agent.errors import HypervisorError, HypervisorTimeout, HypervisorUnavailable
 
 _AUTH: Final = frozenset(
     {libvirt.VIR_ERR_AUTH_FAILED, libvirt.VIR_ERR_AUTH_CANCELLED, libvirt.VIR_ERR_AUTH_UNAVAILABLE}
@@ -33,6 +33,13 @@ _ERRNO: Final = {
 def unavailable(uri: str, error: libvirt.libvirtError) -> HypervisorUnavailable:
     """Say why there is no connection to *uri*, and how to mend it."""
     return HypervisorUnavailable(f"cannot connect to libvirt at {uri}: {_remedy(error)} [{one_line(error)}]")
+
+
+def silent(uri: str, seconds: float) -> HypervisorTimeout:
+    """Say that no connection came in time."""
+    return HypervisorTimeout(
+        f"libvirt at {uri} did not answer within {seconds:g} s; see whether the daemon hangs: virsh -c {uri} list"
+    )
 
 
 def failed(what: str, error: libvirt.libvirtError) -> HypervisorError:

@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeVar
 
 import libvirt
 
-from vmpulse_agent.errors import HypervisorError, HypervisorUnavailable
+from vmpulse_agent.errors import HypervisorError, HypervisorTimeout, HypervisorUnavailable
 from vmpulse_agent.libvirt_edge import complaints
 from vmpulse_agent.libvirt_edge.event_thread import EVENTS
 from vmpulse_agent.libvirt_edge.events import RawEvent
@@ -58,8 +58,10 @@ class Connection:
         self._open = True
         try:
             self._held = await self._connect()
-        except BaseException:
+        except BaseException as error:
             await self.close()
+            if isinstance(error, HypervisorTimeout):
+                raise complaints.silent(self.options.uri, self.options.connect_deadline_s) from error
             raise
 
     async def close(self) -> None:

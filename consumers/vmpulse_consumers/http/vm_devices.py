@@ -32,7 +32,7 @@ def vm_devices(vm: Vm, now: float) -> VmDevices:
     said = host.devices.of(vm.id, token)
     if said is None:
         what = (
-            f"no device statistics of VM {name} have come yet: its host reports every so often (setting "
+            f"device statistics of VM {name}: none have come yet; its host reports every so often (setting "
             f"device_report_s of the agent); `vmpulse call {host.id} getAllDeviceStats {name}` asks at once"
         )
         raise Refused(404, what, "path", "a VM whose host has reported since the VM or the agent started")

@@ -79,8 +79,11 @@ class Telling:
             self._sections(vm, host, name)
 
     def section(self, vm: Vm, host: Host, section: Section) -> None:
-        """Tell of a section of a VM whose content has changed on *host*."""
-        if vm.owner is host and vm.told_host is host:
+        """Tell of a section of a VM whose content has changed on *host*.
+
+        What counts is the host that subscribers know: the owner may be about to be told, or about to change back.
+        """
+        if vm.told_host is host:
             self._section(vm, host, section, _name(vm))
 
     def gone(self, vm: Vm, host: Host, end: Tombstone | None) -> None:

@@ -19,7 +19,7 @@ from tests.agent.libvirt_edge.following import Following, following
 from tests.lab.private_libvirt import PrivateLibvirt, missing
 from vmpulse_agent.errors import HypervisorTimeout
 from vmpulse_agent.hypervisor import DomainLook, LifecycleChange
-from vmpulse_agent.libvirt_edge import LibvirtOptions
+from vmpulse_agent.libvirt_edge import LibvirtOptions, inspection
 from vmpulse_contract.identity import VmId
 from vmpulse_contract.sections import Section
 from vmpulse_contract.values import VmStatus
@@ -60,6 +60,11 @@ async def looked(follower: Following) -> dict[VmId, DomainLook]:
     return {domain.vm: domain for domain in (await follower.hypervisor.look()).domains}
 
 
+async def inspected(follower: Following) -> inspection.Processes:
+    """What the check would see."""
+    return await asyncio.to_thread(inspection.processes, follower.hypervisor.options)
+
+
 async def all_answer(follower: Following) -> None:
     """Wait until every monitor answers."""
     async with asyncio.timeout(20):
@@ -97,6 +102,9 @@ async def test_hung_domains_cost_only_themselves(node: PrivateLibvirt, follower:
         sample = await follower.hypervisor.device_sample()
         assert sample.domains.keys() == {VMS[name] for name in NAMES[count:]}
         assert (await follower.hypervisor.read(VMS["v0"], frozenset({Section.INFO}))).info
+        async with asyncio.timeout(5):
+            while set((await inspected(follower)).hung) != set(NAMES[:count]):
+                await asyncio.sleep(0.05)
     await all_answer(follower)
 
 

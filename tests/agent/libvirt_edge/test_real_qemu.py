@@ -20,7 +20,7 @@ from tests.agent.libvirt_edge.following import Following, following
 from tests.lab.private_libvirt import PrivateLibvirt, missing
 from vmpulse_agent.errors import HypervisorError, HypervisorUnavailable
 from vmpulse_agent.hypervisor import ConnectionBack, ConnectionLost, Exit, LifecycleChange
-from vmpulse_agent.libvirt_edge import LibvirtOptions
+from vmpulse_agent.libvirt_edge import LibvirtOptions, inspection
 from vmpulse_contract import sections
 from vmpulse_contract.identity import VmId
 from vmpulse_contract.sections import GuestDetails, Section
@@ -227,14 +227,24 @@ async def test_hung_daemon(node: PrivateLibvirt, follower: Following) -> None:
 
 
 async def test_read_only_socket(node: PrivateLibvirt) -> None:
-    """Everything but what only a guest can tell."""
+    """Everything but what only a guest can tell; and the check says so, beforehand."""
     options = LibvirtOptions(uri=node.uri_read_only, run_dir=node.run_dir)
+    assert "read only access prevents" in (await asyncio.to_thread(inspection.read_write_refusal, options) or "")
+    assert await asyncio.to_thread(inspection.read_write_refusal, options._replace(uri=node.uri)) is None
     async with following(options) as follower:
         assert (await tokens(follower))[VMS["a"]]
         reading = await follower.hypervisor.read(VMS["a"], frozenset(Section))
         assert reading.info
         assert reading.config
         assert (await follower.hypervisor.device_sample()).domains
+
+
+async def test_processes_are_inspected(node: PrivateLibvirt) -> None:
+    """The check counts running domains and readable pid files, and finds none in a wrong folder."""
+    options = LibvirtOptions(uri=node.uri, run_dir=node.run_dir)
+    assert await asyncio.to_thread(inspection.processes, options) == (2, 2, [])
+    elsewhere = options._replace(run_dir=Path("/no/such/folder"))
+    assert (await asyncio.to_thread(inspection.processes, elsewhere)).readable == 0
 
 
 def test_nothing_is_left_behind() -> None:

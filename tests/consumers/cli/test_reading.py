@@ -87,7 +87,20 @@ async def test_one_vm_is_shown_with_its_sections(api: str) -> None:
     assert row["claims"][0]["owner"] is True
 
 
-@pytest.mark.parametrize("arguments", [("vms",), ("vm", VM_1), ("hosts",), ("host", "alpha")])
+async def test_devices_of_a_vm_are_shown(api: str) -> None:
+    """``vm ID --devices`` shows disks and cards with the report's age; with --json it is the API's reply."""
+    done = await run("vm", VM_1, "--devices", api=api)
+    assert done.code == 0, done.err
+    shown = dict(line.split("  ", 1) for line in done.lines)
+    assert shown["disks vda"].strip() == "readOps=7, readBytes=7340032"
+    assert shown["network vnet0"].strip() == "name=vnet0, rx=1500"
+    assert shown["host"].strip() == "alpha"
+    assert json.loads((await run("vm", VM_1, "--devices", "--json", api=api)).out)["deviceStats"]["disks"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [("vms",), ("vm", VM_1), ("vm", VM_1, "--devices"), ("hosts",), ("host", "alpha")]
+)
 async def test_pipes_get_no_padding(api: str, arguments: tuple[str, ...]) -> None:
     """No line that goes into a pipe or a file ends with blanks."""
     done = await run(*arguments, api=api)
@@ -99,10 +112,10 @@ async def test_hosts_are_listed_as_a_table(api: str) -> None:
     """Each host is a line with its state and counts."""
     done = await run("hosts", "--sort", "-vms", api=api)
     assert done.code == 0, done.err
-    assert [line.split()[:4] for line in done.lines[1:]] == [
-        ["alpha", "live", "3", "2"],
-        ["beta", "live", "2", "2"],
-        ["gamma", "live", "1", "1"],
+    assert [line.split()[:6] for line in done.lines[1:]] == [
+        ["alpha", "live", "3", "2", "35.5", "25"],
+        ["beta", "live", "2", "2", "-", "-"],
+        ["gamma", "live", "1", "1", "-", "-"],
     ]
     names = json.loads((await run("hosts", "--json", "--all", "--label", "zone:b", "--state", "live", api=api)).out)
     assert [host["host"] for host in names["hosts"]] == ["beta", "gamma"]
@@ -113,6 +126,13 @@ async def test_one_host_is_shown_with_its_vms(api: str) -> None:
     done = await run("host", "alpha.example.org", api=api)
     assert done.code == 0, done.err
     assert "zone=a, rack=1" in done.out
+    shown = dict(line.split("  ", 1) for line in done.lines if "  " in line)
+    assert [shown[name].strip() for name in ("cpu user", "load", "memory", "swap")] == [
+        "25.5 %",
+        "3.25",
+        "16384 of 65536 MiB",
+        "24 of 1024 MiB",
+    ]
     assert [line.split()[:3] for line in done.lines if line.startswith(VM_1)] == [[VM_1, "web-1", "Up"]]
 
 

@@ -6,7 +6,8 @@ from typing import NamedTuple
 from uuid import UUID
 
 from vmpulse_agent import answers
-from vmpulse_agent.hypervisor import DomainLook, Look, SectionReading
+from vmpulse_agent.devices import device_stats
+from vmpulse_agent.hypervisor import DeviceCounters, DeviceSample, DiskCounters, DomainLook, Look, SectionReading
 from vmpulse_agent.session import Session
 from vmpulse_consumers.events.log import EventLog
 from vmpulse_consumers.events.teller import Teller
@@ -17,6 +18,7 @@ from vmpulse_contract.identity import HostId, VmId
 from vmpulse_contract.sections import GuestDetails, Info, NetIface, Status
 from vmpulse_contract.stream import HostFacts
 from vmpulse_contract.values import VmStatus
+from vmpulse_contract.verbs import HostStats, NetworkStats
 
 START = 1000.0
 """When fleets begin, on the fleet's own clock."""
@@ -48,8 +50,11 @@ def guest_id(number: int) -> VmId:
 class SimulatedHost:
     """One agent session with its guests, and the way of its messages into a view."""
 
-    def __init__(self, name: str, facts: HostFacts, guests: list[Guest], epoch: int = 1) -> None:
+    def __init__(
+        self, name: str, facts: HostFacts, guests: list[Guest], epoch: int = 1, stats: HostStats | None = None
+    ) -> None:
         self.session = Session(HostId(name), epoch, facts, START - 10)
+        self.session.host_sampled(stats, START - 10)
         self.guests = guests
         self._cpu_ns: dict[VmId, tuple[float, float]] = {}
         self._looked = START - 10
@@ -90,6 +95,21 @@ class SimulatedHost:
             status=Status(username=guest.user, guest_ips=(guest.ip,)),
             guest_details=GuestDetails(apps_list=("kernel-6",), net_ifaces=(NetIface(name="eth0", inet=(guest.ip,)),)),
         )
+
+    def report_devices(self, now: float) -> None:
+        """Sample the devices of all guests that run, and report them."""
+        counters = {
+            guest.vm: DeviceCounters(
+                guest.token,
+                disks=(DiskCounters("vda", read_ops=7, read_bytes=7 << 20),),
+                network=(NetworkStats(name="vnet0", rx=1500),),
+            )
+            for guest in self.guests
+            if guest.token
+        }
+        sample = DeviceSample(now, counters)
+        self.session.devices_sampled(sample, device_stats(None, sample), now)
+        self.session.report_devices(now)
 
     def publish(self, view: View, now: float) -> None:
         """Send what the session has to say."""
@@ -135,13 +155,24 @@ class Fleet:
         self.view.tick(self.now)
 
 
+ALPHA_STATS = HostStats(
+    cpu_user=25.5,
+    cpu_sys=10.0,
+    cpu_load=3.25,
+    cpu_count=16,
+    mem_total=65_536,
+    mem_used=16_384,
+    swap_total=1024,
+    swap_free=1000,
+)
 ALPHA_UUID = "11111111-2222-3333-4444-555555555555"
 
 
 def small_fleet() -> Fleet:
     """Hosts alpha (zone a), beta and gamma (zone b); VMs 1-3 on alpha, 4 and 5 on beta, 6 on gamma.
 
-    They differ in all that can be filtered and ordered; VM 3 is Down, VM 5 paused.
+    They differ in all that can be filtered and ordered; VM 3 is Down, VM 5 paused. Only alpha tells its own statistics
+    and has reported its devices.
     """
     alpha = [
         Guest(guest_id(1), "web-1", cpu_user=50.0, cpu_sys=10.0, memory=10, ip="192.0.2.11", user="alice"),
@@ -156,13 +187,17 @@ def small_fleet() -> Fleet:
     zone_a = HostFacts(
         fqdn="alpha.example.org", host_uuid=ALPHA_UUID, agent_version="1.2", labels={"zone": "a", "rack": "1"}
     )
-    return Fleet(
+    fleet = Fleet(
         [
-            SimulatedHost("alpha", zone_a, alpha, epoch=1),
+            SimulatedHost("alpha", zone_a, alpha, epoch=1, stats=ALPHA_STATS),
             SimulatedHost("beta", HostFacts(fqdn="beta.example.org", labels={"zone": "b", "rack": "1"}), beta, epoch=2),
             SimulatedHost("gamma", HostFacts(labels={"zone": "b"}), gamma, epoch=3),
         ]
     )
+    host = next(iter(fleet.hosts.values()))
+    host.report_devices(fleet.now)
+    host.publish(fleet.view, fleet.now)
+    return fleet
 
 
 def large_fleet(hosts: int, vms: int) -> Fleet:

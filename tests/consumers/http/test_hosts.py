@@ -29,7 +29,38 @@ async def test_row_has_the_agreed_keys(steady_api: httpx.AsyncClient) -> None:
         "hostUuid": ALPHA_UUID,
         "agentVersion": "1.2",
         "labels": {"zone": "a", "rack": "1"},
+        "stats": {
+            "cpuUser": 25.5,
+            "cpuSys": 10.0,
+            "cpuIdle": 64.5,
+            "cpuLoad": 3.25,
+            "cpuCount": 16,
+            "memTotal": 65_536,
+            "memUsed": 16_384,
+            "memFree": 49_152,
+            "swapTotal": 1024,
+            "swapFree": 1000,
+            "vmCount": 3,
+            "vmActive": 2,
+            "vmMigrating": 0,
+        },
     }
+
+
+@STEADY
+async def test_of_a_host_that_tells_nothing_the_vms_are_counted(steady_api: httpx.AsyncClient) -> None:
+    """What a host does not know of itself is absent; how many VMs it has is known all the same."""
+    beta = (await steady_api.get(f"{API}/beta")).json()
+    assert beta["stats"] == {"vmCount": 2, "vmActive": 2, "vmMigrating": 0}
+
+
+async def test_a_lost_host_has_no_statistics(api: httpx.AsyncClient, fleet: Fleet) -> None:
+    """While a host is not heard, its last statistics are not said of it any more."""
+    for _ in range(7):
+        fleet.tick("beta", "gamma")
+    assert "stats" not in (await api.get(f"{API}/alpha")).json()
+    fleet.tick()
+    assert (await api.get(f"{API}/alpha")).json()["stats"]["cpuUser"] == 25.5
 
 
 @STEADY

@@ -79,6 +79,27 @@ async def test_values_of_a_lost_host_are_not_repeated(api: httpx.AsyncClient, fl
     assert found[key("vmpulse_vms", freshness="unknown")] == 1
 
 
+async def test_each_host_has_its_values(api: httpx.AsyncClient, fleet: Fleet) -> None:
+    """A host's ratios are of all its CPUs, sizes in bytes; one that does not tell, or is not heard, has no samples."""
+    found = await scrape(api)
+    values = {
+        "cpus": 16,
+        "cpu_user_ratio": 0.255,
+        "cpu_sys_ratio": 0.1,
+        "load": 3.25,
+        "memory_size_bytes": 1 << 36,
+        "memory_used_bytes": 1 << 34,
+        "swap_size_bytes": 1 << 30,
+        "swap_used_bytes": 24 << 20,
+    }
+    for name, value in values.items():
+        assert found[key(f"vmpulse_host_{name}", host="alpha")] == value
+        assert key(f"vmpulse_host_{name}", host="beta") not in found
+    for _ in range(7):
+        fleet.tick("beta", "gamma")
+    assert not [name for name, labels in await scrape(api) if name == "vmpulse_host_cpus"]
+
+
 async def test_stream_and_view_are_counted(api: httpx.AsyncClient, fleet: Fleet) -> None:
     """Counters say what the view counts, with 0 for what has not happened."""
     with pytest.raises(WrongSender):

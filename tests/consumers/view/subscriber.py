@@ -97,11 +97,14 @@ class Subscriber:
                 self.sections[vm, section] = shown_hash(view, vm, section)
 
     def assert_knows(self, view: View, now: float) -> None:
-        """The subscriber knows what the view says, but for VMs whose first frame is still to come."""
+        """The subscriber knows what the view says, but for VMs whose first frame is still to come.
+
+        That a host has been silent for long is told by the next tick.
+        """
         if self.vms is None:
             return
         for vm in view.vms.values():
-            if awaits_no_frame(view, vm, now):
+            if awaits_no_frame(view, vm, now) and (vm.owner is None or vm.owner.told_heard is vm.owner.heard(now)):
                 assert self.vms[vm.id] == known(view, vm, now)
                 for section in Section if vm.owner is not None else ():
                     if shown_hash(view, vm.id, section):

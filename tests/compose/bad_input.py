@@ -1,0 +1,158 @@
+"""What an operator may get wrong: it gets one clear line, a documented exit code, and a health check that says why."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from typing import TYPE_CHECKING, Final
+
+from tests.compose.failures import ComposeTestFailed
+from tests.compose.stack import Stack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from tests.compose.engine import Engine
+
+ENDED_S: Final = 60.0
+SAID_S: Final = 90.0
+
+
+class BadInput:
+    """Mistakes, each tried in a project of its own beside a stack that is down.
+
+    Args:
+        engine: where to try.
+        values: those with which the stack works.
+        folder: for files.
+    """
+
+    def __init__(self, engine: Engine, values: Mapping[str, str], folder: Path) -> None:
+        self._engine = engine
+        self._values = dict(values)
+        self._folder = folder
+
+    def every(self) -> Iterator[Callable[[], None]]:
+        """The mistakes, to be tried one after the other."""
+        yield self.missing_definitions
+        yield self.missing_password
+        yield self.port_in_use
+        yield self.no_libvirt_folder
+        yield self.no_libvirt_socket
+        yield self.plugin_not_named
+        yield self.plugin_not_running
+
+    def missing_definitions(self) -> None:
+        """Without ``make secrets`` RabbitMQ ends with 2 and names the remedy."""
+        stack = self._stack("definitions", {"VMPULSE_SECRETS": str(self._secrets(without="rabbitmq_definitions.json"))})
+        self._refused(stack, "rabbitmq", 2, "make secrets")
+
+    def missing_password(self) -> None:
+        """Without its password file the view ends with 2 and names the file."""
+        stack = self._stack("password", {"VMPULSE_SECRETS": str(self._secrets(without="engine.view"))})
+        self._refused(stack, "view", 2, "broker_password_file")
+
+    def port_in_use(self) -> None:
+        """A published port that is taken is named, and nothing runs on another one instead."""
+        stack = self._stack("port", {})
+        holder = self._engine.inside(_listener, int(stack.values["VMPULSE_HTTP_PORT"]))
+        try:
+            status, said = stack.tried("up", "--detach", "--no-build", "--no-deps", "view")
+        finally:
+            holder.close()
+            stack.down()
+        if status == 0 or "address already in use" not in said or stack.values["VMPULSE_HTTP_PORT"] not in said:
+            raise ComposeTestFailed(f"a taken port: exit status {status}: {said}")
+
+    def no_libvirt_folder(self) -> None:
+        """A host without libvirt's folder is told so by the engine, and the folder is not made."""
+        folder = self._folder / "no-libvirt"
+        stack = self._stack("folder", {"LIBVIRT_RUN_DIR": str(folder)})
+        status, said = stack.tried("up", "--detach", "--no-build", "--no-deps", "agent", profiles=["host"])
+        stack.down()
+        if status == 0 or str(folder) not in said or folder.exists():
+            raise ComposeTestFailed(f"no libvirt folder: exit status {status}: {said}")
+
+    def no_libvirt_socket(self) -> None:
+        """Without libvirt's socket the agent ends with 1 and says what is missing."""
+        folder = self._folder / "empty-libvirt"
+        folder.mkdir()
+        stack = self._stack("socket", {"LIBVIRT_RUN_DIR": str(folder)})
+        self._refused(stack, "agent", 1, "its socket does not exist", profiles=["host"])
+
+    def plugin_not_named(self) -> None:
+        """RabbitMQ ends with 2 and names the plugin that is not enabled."""
+        stack = self._stack("plugin", {}, self._plugins("[rabbitmq_management]."))
+        self._refused(stack, "rabbitmq", 2, "rabbitmq_prometheus")
+
+    def plugin_not_running(self) -> None:
+        """A plugin that is named and does not run makes the node unhealthy, with the plugin's name as the reason."""
+        stack = self._stack("asleep", {}, self._plugins("[rabbitmq_management].\n%% rabbitmq_prometheus is off"))
+        try:
+            stack.compose("up", "--detach", "--no-build", "rabbitmq")
+            stack.until(
+                "the health check names the plugin",
+                lambda: "the plugin rabbitmq_prometheus does not answer" in stack.health("rabbitmq"),
+                SAID_S,
+                "rabbitmq",
+            )
+        finally:
+            stack.down()
+
+    def _refused(
+        self, stack: Stack, service: str, code: int, words: str, profiles: tuple[str, ...] | list[str] = ()
+    ) -> None:
+        """The service alone ends with the code and exactly one line that holds the words, and is not healthy."""
+        try:
+            status, said = stack.tried("up", "--detach", "--no-build", "--no-deps", service, profiles=profiles)
+            if status:
+                # Some engines refuse to mount what is not there, and say so themselves.
+                if "does not exist" not in said:
+                    raise ComposeTestFailed(f"{service}: exit status {status}: {said}")
+                return
+            stack.until(f"{service} ends", lambda: _ended(stack, service), ENDED_S, service)
+            state = stack.container(service)["State"]
+            lines = set(stack.log(service).strip().splitlines())
+            if state["ExitCode"] != code or len(lines) != 1 or words not in lines.pop():
+                raise ComposeTestFailed(f"{service} ended with {state['ExitCode']}, not {code}: {stack.log(service)}")
+            if stack.health(service) == "healthy":
+                raise ComposeTestFailed(f"{service} has ended and is called healthy")
+        finally:
+            stack.down()
+
+    def _stack(self, name: str, values: Mapping[str, str], override: Path | None = None) -> Stack:
+        return Stack(
+            self._engine,
+            f"vmpulse-bad-{name}",
+            {**self._values, **values},
+            self._folder,
+            say=lambda _: None,
+            override=override,
+        )
+
+    def _secrets(self, without: str) -> Path:
+        copy = self._folder / f"secrets-without-{without}"
+        shutil.copytree(self._values["VMPULSE_SECRETS"], copy)
+        (copy / without).unlink()
+        return copy
+
+    def _plugins(self, text: str) -> Path:
+        plugins = self._folder / "enabled_plugins"
+        plugins.write_text(text + "\n", encoding="ascii")
+        override = self._folder / "plugins.yml"
+        # Without restarts, so that the exit code stays to be seen.
+        override.write_text(
+            f"services:\n  rabbitmq:\n    volumes:\n      - {plugins}:/etc/rabbitmq/enabled_plugins:ro\n",
+            encoding="ascii",
+        )
+        return override
+
+
+def _ended(stack: Stack, service: str) -> bool:
+    state = stack.container(service)["State"]
+    return not state["Running"] or state["Restarting"]
+
+
+def _listener(port: int) -> socket.socket:
+    return socket.create_server(("127.0.0.1", port))

@@ -1,0 +1,79 @@
+"""The systemd units: systemd takes them without a word, and they name what is there."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from vmpulse_agent.health import STUCK_LEAST_S, STUCK_TICKS
+from vmpulse_agent.settings import PREFIX, AgentSettings
+from vmpulse_consumers.cli.view_command import READY_LATEST_S, STUCK_S
+from vmpulse_consumers.settings import VIEW_PREFIX, ViewSettings
+
+ROOT: Final = Path(__file__).parents[1]
+FOLDER: Final = ROOT / "deploy" / "systemd"
+UNITS: Final = {
+    "vmpulse-agent.service": (AgentSettings, PREFIX, "vmpulse-agent run", max(STUCK_TICKS * 3.0, STUCK_LEAST_S)),
+    "vmpulse-view.service": (ViewSettings, VIEW_PREFIX, "vmpulse view", STUCK_S),
+}
+
+
+def entries(unit: str) -> dict[str, list[str]]:
+    """All values of a unit, by key."""
+    found = defaultdict(list)
+    for line in (FOLDER / unit).read_text(encoding="utf-8").splitlines():
+        name, equals, value = line.partition("=")
+        if equals and not line.startswith("#"):
+            found[name].append(value)
+    return found
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+@pytest.mark.parametrize("unit", UNITS)
+def test_systemd_takes_the_unit(unit: str, tmp_path: Path) -> None:
+    """``systemd-analyze verify`` has nothing to say: no unknown key, no value that it would ignore."""
+    text = (FOLDER / unit).read_text(encoding="utf-8")
+    copy = tmp_path / unit
+    # What is not installed here cannot be started, and would be complained about.
+    text = re.sub(r"^ExecStart=\S+", f"ExecStart={sys.executable}", text, flags=re.MULTILINE)
+    copy.write_text(text, encoding="utf-8")
+    done = subprocess.run(
+        ("systemd-analyze", "verify", str(copy)), capture_output=True, text=True, timeout=15, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_unit_fits_the_program(unit: str) -> None:
+    """The unit runs a command that is there, by settings that are; its watchdog is more patient than the program."""
+    settings, prefix, command, stuck_s = UNITS[unit]
+    found = entries(unit)
+    assert found["Type"] == ["notify"]
+    assert re.fullmatch(rf"/opt/vmpulse/bin/{command} --config /etc/vmpulse/\w+\.toml", found["ExecStart"][0])
+    for assignment in found["Environment"]:
+        name = assignment.partition("=")[0]
+        assert name.startswith(prefix)
+        assert name.removeprefix(prefix).lower() in settings.__struct_fields__
+    # Fed at half of its time: a program that is stuck is noticed by us, and not by chance by systemd first.
+    assert float(found["WatchdogSec"][0]) / 2 >= min(stuck_s, 10)
+    assert float(found["WatchdogSec"][0]) > stuck_s
+    assert float(found["TimeoutStartSec"][0]) > READY_LATEST_S
+    assert found["RestartPreventExitStatus"] == ["2"]
+    # The limit of starts is for programs that somebody starts again by hand, not for what RestartSec paces.
+    seconds, starts = float(found["StartLimitIntervalSec"][0]), int(found["StartLimitBurst"][0])
+    assert seconds / float(found["RestartSec"][0]) < starts
+
+
+def test_credentials_are_what_the_settings_name() -> None:
+    """The password file that the program is told of is the credential that the unit loads."""
+    for unit in UNITS:
+        found = entries(unit)
+        credential = found["LoadCredential"][0].partition(":")[0]
+        assert [one for one in found["Environment"] if one.endswith(f"_BROKER_PASSWORD_FILE=%d/{credential}")]
