@@ -42,6 +42,21 @@ lab: ## try the agent on real libvirt and QEMU (root; ARGS are the lab's)
 	@$(bootstrap) lab
 	@exec $(bin)/python -m tests.lab $(ARGS)
 
+.PHONY: secrets
+secrets: ## passwords for docker-compose.yml as files (ARGS='--host h001' for a host's agent)
+	@python3 deploy/make_secrets.py $(ARGS)
+
+.PHONY: compose-test
+compose-test: ## build the images, bring the composed stack up, hurt it, take it down; needs root
+	@$(bootstrap) compose
+	@exec $(bin)/python -m tests.compose $(ARGS)
+
+.PHONY: nightly
+nightly: ## what takes long: the composed stack, ten thousand histories of the view, the lab
+	@$(MAKE) compose-test ARGS=
+	@$(bin)/python -m pytest tests/consumers/view/test_convergence.py --hypothesis-profile=nightly --timeout=7200
+	@$(MAKE) lab ARGS=
+
 .PHONY: bench-frame
 bench-frame: setup ## what a frame costs, as one JSON line
 	@exec $(bin)/python -m benches.frame $(ARGS)

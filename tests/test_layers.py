@@ -26,10 +26,12 @@ CORES = (
     "vmpulse_agent.ledger",
     "vmpulse_agent.allowance",
     "vmpulse_consumers.view",
+    "vmpulse_consumers.events.description",
+    "vmpulse_consumers.events.log",
 )
 # What no core may load, not even through others; asked of a fresh interpreter.
 HEAVY = {"asyncio", "socket", "aio_pika", "aiormq", "libvirt", "prometheus_client", "numpy", "threading"}
-MAY_LOAD = {"vmpulse_consumers.view": {"numpy"}}
+MAY_LOAD = {"vmpulse_consumers.view": {"numpy"}, "vmpulse_consumers.events.description": {"numpy"}}
 # The interpreter itself loads these, so a core's own import statements are read instead: time and chance are inputs.
 NONDETERMINISTIC = {"time", "datetime", "random", "os", "secrets"}
 NONDETERMINISTIC_NAMES = {"uuid.uuid1", "uuid.uuid4"}

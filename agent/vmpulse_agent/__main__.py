@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -31,6 +32,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(error, 2)
     except (AgentError, EdgeError) as error:
         return _fail(error, 1)
+    except BrokenPipeError:
+        # Whoever read our output has had enough, which is no failure. What is still buffered is not for them any more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         return 130
     return code

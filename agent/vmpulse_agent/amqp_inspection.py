@@ -17,7 +17,7 @@ import aiormq
 from pamqp.commands import Basic
 
 from vmpulse_contract import topology
-from vmpulse_edges.amqp_connection import broker_errors, connect, explain
+from vmpulse_edges.amqp_connection import PART_S, broker_errors, connect, explain, within
 
 if TYPE_CHECKING:
     from aio_pika.abc import AbstractConnection
@@ -113,7 +113,7 @@ class Inspection:
                 yield under
         finally:
             if not under.is_closed:
-                await under.close()
+                await within(PART_S, under.close())
 
 
 @asynccontextmanager
@@ -123,4 +123,5 @@ async def opened(url: BrokerUrl, host: HostId) -> AsyncIterator[Inspection]:
     try:
         yield Inspection(connection, url, host)
     finally:
-        await connection.close()
+        # A broker in alarm may answer nothing any more.
+        await within(PART_S, connection.close())

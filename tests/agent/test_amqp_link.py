@@ -123,6 +123,8 @@ async def test_unconfirmed_changes_are_said_again(broker: PrivateBroker) -> None
         assert stream.read_change(change.body).vm == vm
         await eventually(lambda: not agent.session.unconfirmed)
         assert epochs(tap.of(hypervisor.host)) == {agent.session.epoch}
+        assert isinstance(agent.publisher, AmqpLink)
+        assert agent.publisher.counters.lost >= 1
 
 
 @pytest.mark.parametrize("link_first", [False, True])
@@ -237,10 +239,15 @@ async def test_overdue_confirms_take_the_host_down_and_up(
         hypervisor.changed(vm, Section.INFO)
         await eventually(lambda: agent.session.ledger.rows[vm].current != agent.session.ledger.rows[vm].announced)
         assert agent.session.seq == said
-        assert len(agent.publisher._tasks) < 30  # type: ignore[attr-defined]
+        link = agent.publisher
+        assert isinstance(link, AmqpLink)
+        assert len(link._tasks) < 30
+        assert link.blocked_hosts() == [hypervisor.host]
         way.release()
         await eventually(lambda: tap.of(hypervisor.host, Kind.CHANGE))
-        assert agent.publisher.reconnects == 0  # type: ignore[attr-defined]
+        assert link.reconnects == 0
+        assert link.blocked_hosts() == []
+        assert 0 < link.counters.blocked_s < 8
 
 
 @pytest.fixture

@@ -10,14 +10,16 @@ import pytest
 
 from tests.agent.test_metrics import nowhere
 from tests.agent.test_program import HOST, NO_RIGHTS, REMOVE, SECRET, USER, host_users, password, tap
+from tests.conftest import ADMIN
 from tests.real_broker import Program, Tap, address, agent_at_work, ended, simulated_host, unique
 from tests.waiting import eventually
-from vmpulse_agent.commands import check_machine, findings
+from vmpulse_agent.commands import check_broker, check_machine, findings
 from vmpulse_agent.commands.findings import Level, bounded, exit_code, fail, ok, warn
 from vmpulse_agent.errors import HypervisorTimeout
 from vmpulse_agent.metrics_server import MetricsServer
 from vmpulse_agent.settings import AgentSettings
 from vmpulse_contract.errors import SettingsError
+from vmpulse_contract.identity import host_id
 from vmpulse_simulator.private_broker import PrivateBroker
 
 __all__ = ["host_users", "password", "tap"]
@@ -111,6 +113,40 @@ async def test_running_agent_is_not_disturbed(broker: PrivateBroker, tap: Tap, p
             assert (await tap.ask(hypervisor.host, "list")).type == "reply"
     finally:
         broker.ctl("eval", REMOVE.format(host=hypervisor.host))
+
+
+@pytest.mark.broker
+async def test_missing_exchanges_are_named(broker: PrivateBroker, host_users: None, password: str) -> None:  # noqa: ARG001
+    """In a virtual host where no view has run, the exchanges that are missing are named, and the remedy is a view."""
+    vhost = unique("empty")
+    broker.ctl("add_vhost", vhost)
+    try:
+        broker.ctl("set_permissions", "-p", vhost, HOST, ".*", ".*", ".*")
+        done = await check(broker, "--broker-password-file", password, vhost=vhost)
+    finally:
+        broker.ctl("delete_vhost", vhost)
+    assert (done.code, levels(done)["exchanges"], levels(done)["broker"]) == (1, "FAIL", "ok")
+    assert "not there: vmpulse.runtime, vmpulse.changes" in done.out
+    assert "-> start the view once" in done.out
+
+
+@pytest.mark.broker
+async def test_broker_in_alarm_is_named(broker: PrivateBroker, tap: Tap, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker that lets us in and takes nothing is said to, after what it did answer, and within seconds."""
+    monkeypatch.setattr(check_broker, "PUBLISH_S", 0.5)
+    await asyncio.to_thread(broker.ctl, "set_vm_memory_high_watermark", "0.00001")
+    try:
+        found = await check_broker.check_broker(address(broker), host_id(ADMIN.name.replace(".", "-")))
+    finally:
+        await asyncio.to_thread(broker.ctl, "set_vm_memory_high_watermark", "0.4")
+    assert [(one.level, one.what) for one in found] == [
+        (Level.OK, "broker"),
+        (Level.OK, "exchanges"),
+        (Level.OK, "requests"),
+        (Level.FAIL, "publishing"),
+    ]
+    assert "alarm" in found[-1].detail
+    assert tap.heard == []
 
 
 async def test_one_failure_does_not_hide_the_next(tmp_path: Path) -> None:

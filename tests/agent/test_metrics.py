@@ -17,9 +17,11 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from tests.agent.situations import A, B, C, down, look_at, up
 from tests.real_broker import agent_of, at_work, simulated_host
 from tests.waiting import eventually
+from vmpulse_agent import health
 from vmpulse_agent.amqp_link import AmqpLink
 from vmpulse_agent.errors import HypervisorError, HypervisorTimeout
 from vmpulse_agent.host_agent import HostAgent
+from vmpulse_agent.hypervisor import ConnectionBack, ConnectionLost
 from vmpulse_agent.libvirt_edge.lanes import lanes
 from vmpulse_agent.measures import Calls
 from vmpulse_agent.metrics import AgentCollector
@@ -114,6 +116,20 @@ async def test_what_a_host_does_is_counted() -> None:
     assert found[key("requests_failed_total", code="bad_request")] == 1
     assert found[key("requests_failed_total", code="unknown_verb")] == 1
     assert found[key("requests_total", verb="getConfig")] == 0
+
+
+async def test_hypervisor_that_is_away_is_told() -> None:
+    """While the hypervisor is away that is shown, and why; when it is back it is up."""
+    hypervisor = simulated_host("h")
+    agent = agent_of(hypervisor, nowhere(), tick_s=0.1)
+    async with at_work(agent.run()):
+        await eventually(lambda: agent.session.ready)
+        hypervisor._announce(ConnectionLost("the daemon has closed"))
+        assert samples(collector_of([agent]))[key("hypervisor_up")] == 0
+        (reason,) = health.reasons([agent], nowhere(), time.monotonic())
+        assert reason == "host h: the hypervisor has been away for 0 s: the daemon has closed"
+        hypervisor._announce(ConnectionBack())
+        assert samples(collector_of([agent]))[key("hypervisor_up")] == 1
 
 
 async def test_counters_never_fall_when_an_agent_goes() -> None:

@@ -31,8 +31,9 @@ async def agent() -> HostAgent:
 
 
 @pytest.fixture
-def server(agent: HostAgent) -> Iterator[MetricsServer]:
-    """Its server."""
+def server(agent: HostAgent, monkeypatch: pytest.MonkeyPatch) -> Iterator[MetricsServer]:
+    """Its server, which ends soon."""
+    monkeypatch.setattr(metrics_server, "POLL_S", 0.02)
     with MetricsServer("127.0.0.1", 0, lambda: [agent], link_of(agent)) as started:
         yield started
 
@@ -134,16 +135,18 @@ async def test_taken_port_is_one_clear_error(server: MetricsServer) -> None:
 
 async def test_silent_strangers_are_hung_up_on(server: MetricsServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who connects and says nothing holds one of a few places for a limited time; the agent's loop notices nothing."""
-    monkeypatch.setattr(metrics_server, "REQUEST_S", 0.5)
     address = ("127.0.0.1", int(server.url.rpartition(":")[2]))
     strangers = [socket.create_connection(address) for _ in range(CONNECTIONS)]
     try:
         await eventually(lambda: len(server._server._open) == CONNECTIONS)
         with pytest.raises(httpx.TransportError):
             await get(server, "/healthz")
+        monkeypatch.setattr(metrics_server, "REQUEST_S", 0.0)
         for stranger in strangers:
             stranger.settimeout(5)
             assert await asyncio.to_thread(stranger.recv, 1) == b""
+        monkeypatch.undo()
+        await eventually(lambda: not server._server._open)
         assert (await get(server, "/healthz")).status_code == 200
     finally:
         for stranger in strangers:

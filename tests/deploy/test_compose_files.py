@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 import pytest
 from msgspec import Struct
@@ -26,7 +29,6 @@ from vmpulse_agent.settings import PREFIX as AGENT_PREFIX
 from vmpulse_agent.settings import AgentSettings
 from vmpulse_consumers import __main__ as consumers_program
 from vmpulse_consumers.settings import VIEW_PREFIX, ViewSettings
-from vmpulse_contract import broker_url
 from vmpulse_contract.settings import fill
 from vmpulse_simulator import __main__ as simulator_program
 from vmpulse_simulator.settings import PREFIX as SIMULATOR_PREFIX
@@ -57,7 +59,7 @@ def test_environment_makes_settings(service: str) -> None:
     kind, prefix = PROGRAMS[service]
     given = environment(service)
     assert {name.removeprefix(prefix).lower() for name in given} <= set(kind.__struct_fields__)
-    fill(kind, table={}, environment={name: value for name, value in given.items() if value}, flags={}, prefix=prefix)
+    fill(kind, table={}, environment=given, flags={}, prefix=prefix)
 
 
 @pytest.mark.parametrize("service", PROGRAMS)
@@ -65,8 +67,8 @@ def test_broker_is_the_composed_one(service: str) -> None:
     """Each program is sent to the service rabbitmq, by RabbitMQ's port, with a password from a mounted secret."""
     given = environment(service)
     prefix = PROGRAMS[service][1]
-    url = broker_url.parse("broker_url", given[f"{prefix}BROKER_URL"], None)
-    assert (url.host, url.port) == ("rabbitmq", AMQP)
+    address = urlsplit(given[f"{prefix}BROKER_URL"])
+    assert (address.scheme, address.hostname, address.port) == ("amqp", "rabbitmq", AMQP)
     secret = Path(given[f"{prefix}BROKER_PASSWORD_FILE"])
     assert secret.parent == Path("/run/secrets")
     assert secret.name in services()[service]["secrets"]
@@ -76,8 +78,8 @@ def test_users_have_their_own_secrets() -> None:
     """The user in a broker URL is the one whose password is mounted."""
     for service, prefix in (("view", VIEW_PREFIX), ("agent-sim", SIMULATOR_PREFIX), ("worker", "VMPULSE_WORKER_")):
         given = environment(service)
-        url = broker_url.parse("broker_url", given[f"{prefix}BROKER_URL"], None)
-        assert given[f"{prefix}BROKER_PASSWORD_FILE"] == f"/run/secrets/{url.user}"
+        user = urlsplit(given[f"{prefix}BROKER_URL"]).username
+        assert given[f"{prefix}BROKER_PASSWORD_FILE"] == f"/run/secrets/{user}"
 
 
 def test_example_lists_what_may_be_set() -> None:
@@ -250,11 +252,11 @@ def test_rabbitmq_reads_what_is_mounted() -> None:
 def test_worker_gets_what_it_takes() -> None:
     """The worker's variables are flags of the example, which is the file that is mounted and run."""
     (script,) = [word for word in services()["worker"]["entrypoint"] if word.endswith(".py")]
-    source = ROOT / mounts("worker")[script][0]
-    flags = {
-        flag.upper().replace("-", "_") for flag in re.findall(r'\("([a-z-]+)", "', source.read_text(encoding="utf-8"))
-    }
-    assert {name.removeprefix("VMPULSE_WORKER_") for name in environment("worker")} == flags
+    command = (sys.executable, str(ROOT / mounts("worker")[script][0]), "--help")
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    taken = {flag.upper().replace("-", "_") for flag in re.findall(r"^  --([a-z-]+) ", said, re.MULTILINE)}
+    assert {name.removeprefix("VMPULSE_WORKER_") for name in environment("worker")} <= taken
+    assert "VMPULSE_WORKER_" in (ROOT / mounts("worker")[script][0]).read_text(encoding="utf-8")
 
 
 def test_prometheus_and_grafana_find_their_files() -> None:
@@ -271,3 +273,29 @@ def test_prometheus_and_grafana_find_their_files() -> None:
     (uid,) = re.findall(r"uid: (\S+)", source)
     dashboard = json.loads((ROOT / "deploy" / "grafana" / "dashboards" / "vmpulse.json").read_text(encoding="utf-8"))
     assert {panel["datasource"]["uid"] for panel in dashboard["panels"]} == {uid}
+
+
+def test_metrics_are_documented() -> None:
+    """Rules and dashboard ask for metrics that docs/metrics.md lists, by jobs that Prometheus has."""
+    texts = [ROOT / "deploy" / "prometheus" / "rules.yml", ROOT / "deploy" / "grafana" / "dashboards" / "vmpulse.json"]
+    asked = "\n".join(path.read_text(encoding="utf-8") for path in texts)
+    page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    documented = set(re.findall(r"^\| `(vmpulse_\w+)`", page, re.MULTILINE))
+    named = {re.sub("_(bucket|count|sum)$", "", name) for name in re.findall(r"\bvmpulse_[a-z_]+", asked)}
+    assert len(named) > 10
+    assert named <= documented
+    scraped = (ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text(encoding="utf-8")
+    jobs = re.findall(r"job_name: (\S+)", scraped)
+    for job in re.findall(r'job=~?\\?"([^"\\]+)', asked):
+        assert any(re.fullmatch(job, each) for each in jobs), job
+
+
+def test_scraped_services_listen() -> None:
+    """Each target that Prometheus is given by name is a service, at the port that it listens on."""
+    scraped = (ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text(encoding="utf-8")
+    targets = re.findall(r'targets: \["([\w-]+):(\d+)"\]', scraped)
+    (names, port) = re.findall(r"names: \[(.*?)\]\s+type: A\s+port: (\d+)", scraped)[0]
+    targets += [(name, port) for name in names.split(", ")]
+    expected = {"view": 8080, "rabbitmq": METRICS, "agent": METRICS_PORT, "agent-sim": METRICS_PORT}
+    assert {name: int(number) for name, number in targets} == expected
+    assert expected.keys() <= services().keys()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 WHAT: Final = "broker"
 TCP_S: Final = 5.0
+PUBLISH_S: Final = 3.0
+"""A broker answers within milliseconds, unless it takes nothing."""
 RIGHTS: Final = "set the permissions that docs/operating.md lists for a host"
 
 
@@ -56,12 +59,20 @@ async def _look_around(inspection: Inspection, host: HostId) -> list[Finding]:
             )
         ]
     found = [ok("exchanges", "all there")]
-    refusals = await inspection.publish_refusals()
+    return [*found, await _rpc(inspection, host), *await _publishing(inspection, host)]
+
+
+async def _publishing(inspection: Inspection, host: HostId) -> list[Finding]:
+    """The last thing asked: a broker in alarm reads nothing more from a connection that publishes."""
+    what = "publishing"
+    try:
+        async with asyncio.timeout(PUBLISH_S):
+            refusals = await inspection.publish_refusals()
+    except TimeoutError:
+        return [fail(what, f"no answer within {PUBLISH_S:g} s: an alarm of memory or disk?", "rabbitmqctl status")]
     if refusals:
-        found += [fail("publishing", f"to {exchange}: {why}", RIGHTS) for exchange, why in refusals.items()]
-    else:
-        found.append(ok("publishing", f"permitted as {host}"))
-    return [*found, await _rpc(inspection, host)]
+        return [fail(what, f"to {exchange}: {why}", RIGHTS) for exchange, why in refusals.items()]
+    return [ok(what, f"permitted as {host}")]
 
 
 async def _rpc(inspection: Inspection, host: HostId) -> Finding:

@@ -221,9 +221,7 @@ def wish(host: Host) -> dict[str, str]:
 
 @pytest.mark.timeout(60)
 @pytest.mark.usefixtures("fast_clocks", "account")
-async def test_documented_rights_of_workers_are_enough_and_restarts_come_after_fencing(
-    broker: PrivateBroker, tmp_path: Path
-) -> None:
+async def test_restarts_are_asked_for_only_after_fencing(broker: PrivateBroker, tmp_path: Path) -> None:
     """Only what ran on a lost host, was fenced and is still not heard is asked for, also after a worker was away."""
     async with standing(broker, tmp_path) as stand, cable(broker) as way:
         names = ("lost", "moves", "refuses", "stopped", "back", "meanwhile", "later")

@@ -647,5 +647,9 @@ class Fleet(RuleBasedStateMachine):
 
 TestConvergence = Fleet.TestCase
 TestConvergence.settings = settings(
-    max_examples=150, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    # More only where a profile asks for more.
+    max_examples=max(150, settings().max_examples),
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
 )
