@@ -1,7 +1,6 @@
 """Asks for a restart of each highly available VM of a lost host, once that host was fenced; see docs/events.md.
 ha_worker.py --ha 'prod-*' --fence power-off      (`power-off HOST` exits with 0 when the host is off for certain)"""
-import argparse, asyncio, fnmatch, json, os, subprocess, sys, urllib.parse, urllib.request
-import aio_pika
+import argparse, asyncio, fnmatch, json, os, subprocess, sys, urllib.parse, urllib.request, aio_pika
 flags, vms = argparse.ArgumentParser(description=__doc__), {}
 for flag, default in (("broker-url", "amqp://engine.worker@127.0.0.1/"), ("broker-password-file", ""),
                       ("api", "http://127.0.0.1:8080"), ("ha", "*"), ("fence", "echo an example only: power off")):
@@ -33,10 +32,9 @@ async def host_lost(told):
     if await asyncio.to_thread(subprocess.call, f"{args.fence} {host}", shell=True, stdout=sys.stderr) != 0:
         return print(f"{host} is not fenced and may live: nothing is restarted", file=sys.stderr, flush=True)
     for vm in [vm for vm, at in vms.items() if at == host]:
-        now = await ask(f"vms/{vm}")  # it may have moved meanwhile, or be heard again; a Down one stays Down
-        ran = any(claim["active"] for claim in now.get("claims", ()) if claim["host"] == host)
-        if ran and (now["host"], now["status"]) == (host, "Unknown"):
-            print(json.dumps({"restart": vm, "name": now["name"], "was_on": host}), flush=True)
+        now = {"claims": ()} | await ask(f"vms/{vm}")  # it may have moved, or be heard again; a Down one stays Down
+        if (now.get("host"), now.get("status")) == (host, "Unknown") and any(c["active"] for c in now["claims"]):
+            print(json.dumps({"restart": vm, "name": now.get("name"), "was_on": host}), flush=True)
 
 async def handle(message):
     async with message.process(requeue=True):  # acknowledged after the work: what fails comes again
@@ -45,12 +43,14 @@ async def handle(message):
 
 async def main():
     secret = args.broker_password_file and ":" + urllib.parse.quote(open(args.broker_password_file).read().strip(), "")
-    channel = await (await aio_pika.connect_robust(args.broker_url.replace("@", f"{secret}@", 1))).channel()
+    connection = await aio_pika.connect_robust(args.broker_url.replace("@", f"{secret}@", 1))
+    connection.reconnect_callbacks.add(relist)  # for the queue may have ended while we were away
+    channel = await connection.channel()
     await channel.set_qos(prefetch_count=1)
     bounds = {"x-max-length": 100_000, "x-overflow": "drop-head", "x-expires": 3_600_000}
     queue = await channel.declare_queue("vmpulse.worker.ha", durable=True, arguments=bounds)
     [await queue.bind("vmpulse.fleet", key) for key in ("vm.#", "host.lost.#", "fleet.relist.#")]
-    await relist()  # whatever the queue kept comes after that
+    await relist()  # whatever the queue kept comes after it
     await queue.consume(handle)
     await asyncio.Future()
 

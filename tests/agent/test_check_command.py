@@ -11,7 +11,7 @@ import pytest
 from tests.agent.test_metrics import nowhere
 from tests.agent.test_program import HOST, NO_RIGHTS, REMOVE, SECRET, USER, host_users, password, tap
 from tests.conftest import ADMIN
-from tests.real_broker import Program, Tap, address, agent_at_work, ended, simulated_host, unique
+from tests.real_broker import Program, Tap, address, agent_at_work, ended, simulated_host, started, unique
 from tests.waiting import eventually
 from vmpulse_agent.commands import check_broker, check_machine, findings
 from vmpulse_agent.commands.findings import Level, bounded, exit_code, fail, ok, warn
@@ -164,6 +164,16 @@ async def test_one_failure_does_not_hide_the_next(tmp_path: Path) -> None:
     assert [words[1] for words in found] == ["state", "libvirt", "password", "broker"]
     assert done.code == 2
     assert "Traceback" not in done.err
+
+
+async def test_reader_that_leaves_early() -> None:
+    """Whoever reads only the first line gets that, without a word about the rest."""
+    async with started(AGENT, "check", "--uri", "test:///default", "--host", "h1") as (process, said):
+        assert process.stdout is not None
+        assert (await process.stdout.readline()).startswith(b"ok    settings")
+        process.stdout._transport.close()  # type: ignore[attr-defined]
+        assert await asyncio.wait_for(process.wait(), 10) in {0, 1}
+        assert said.read_text() == ""
 
 
 async def test_wrong_setting_is_two() -> None:

@@ -34,6 +34,18 @@ def test_flags_win_over_the_environment_over_the_file(tmp_path: Path, monkeypatc
     assert settings.labels == {"zone": "a"}
 
 
+@pytest.mark.parametrize("given, port", [("9000", 9000), ("0", 0), ("", "")])
+def test_port_of_the_metrics_may_be_empty(given: str, port: int | str, tmp_path: Path) -> None:
+    """A port, any port, or none: alike from a flag and from a file."""
+    config = tmp_path / "agent.toml"
+    config.write_text(f"metrics_port = {given or repr(given)}\n", encoding="utf-8")
+    assert load(AgentSettings, parsed("--metrics-port", given), PREFIX).metrics_port == port
+    assert load(AgentSettings, parsed("--config", str(config)), PREFIX).metrics_port == port
+    assert load(AgentSettings, parsed(), PREFIX).metrics_port == 9178
+    with pytest.raises(SettingsError, match="0 to 65535, or empty"):
+        load(AgentSettings, parsed("--metrics-port", "70000"), PREFIX)
+
+
 @pytest.mark.parametrize("content", ["ticks = 3", "tick_s = 'often'", "tick_s = 0", "tick_s", "labels = 3", "\xff"])
 def test_wrong_file_is_a_settings_error(content: str, tmp_path: Path) -> None:
     """Unknown names, wrong types, values out of range and broken files are one error, in one line."""

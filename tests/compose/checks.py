@@ -99,7 +99,8 @@ def worker_acts(stack: Stack, seconds: float = LOST_S) -> dict[str, int]:
     """While hosts are lost, the worker fences them and only then asks for restarts of their VMs."""
     since = now()
     began = time.monotonic()
-    stack.compose("stop", "--timeout", "0", "agent-sim", profiles=("demo",))
+    # Not by `stop`: agents that can still say goodbye are no lost hosts.
+    stack.compose("kill", "agent-sim", profiles=("demo",))
     restarts: list[dict[str, Any]] = []
 
     def acted() -> bool:
@@ -107,12 +108,15 @@ def worker_acts(stack: Stack, seconds: float = LOST_S) -> dict[str, int]:
         return bool(restarts)
 
     stack.until("the worker asks for restarts", acted, seconds, "worker")
+    said = stack.log("worker", since)
     words = stack.values["VMPULSE_FENCE"].partition(" ")[2]
-    fenced = set(re.findall(rf"^{words} (\S+)$", stack.log("worker", since), re.MULTILINE))
-    unfenced = {line["was_on"] for line in restarts} - fenced
+    fenced = re.findall(rf"^{words} (\S+)$", said, re.MULTILINE)
+    unfenced = {line["was_on"] for line in restarts} - set(fenced)
     if unfenced:
         raise ComposeTestFailed(f"restarts were asked for of hosts that were not fenced: {sorted(unfenced)}")
-    return {"seconds": round(time.monotonic() - began), "restarts": len(restarts), "fenced": len(fenced)}
+    if "Traceback" in said:
+        raise ComposeTestFailed(f"the worker failed at its work:\n{said[-3000:]}")
+    return {"seconds": round(time.monotonic() - began), "restarts": len(restarts), "fenced": len(set(fenced))}
 
 
 def killed_and_back(stack: Stack, services: Iterable[str]) -> dict[str, float]:

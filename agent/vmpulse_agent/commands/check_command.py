@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from vmpulse_agent.commands.assembly import host_facts, libvirt_options
 from vmpulse_agent.commands.check_broker import check_broker
@@ -58,30 +58,38 @@ def run(args: argparse.Namespace) -> int:
 
 async def _check(settings: AgentSettings) -> list[Finding]:
     findings: list[Finding] = []
-    for what, work in _parts(settings):
-        for finding in await bounded(what, work):
+    for what, begin in _parts(settings):
+        for finding in await bounded(what, begin()):
             findings.append(finding)
             sys.stdout.write(f"{finding}\n")
             sys.stdout.flush()
     return findings
 
 
-def _parts(settings: AgentSettings) -> list[tuple[str, Coroutine[None, None, list[Finding]]]]:
+Part: TypeAlias = "Callable[[], Coroutine[None, None, list[Finding]]]"
+
+
+def _parts(settings: AgentSettings) -> list[tuple[str, Part]]:
+    """What is looked at, in order: what can be mended here first."""
     return [
-        ("settings", _settings(settings)),
+        ("settings", lambda: _settings(settings)),
         ("host", _aside("host", lambda: check_host(settings, socket.getfqdn()))),
         ("clock", _aside("clock", check_clock)),
         ("state folder", _aside("state folder", lambda: check_state_dir(settings.state_dir))),
         ("metrics", _aside("metrics", lambda: check_port(settings))),
-        ("libvirt", check_libvirt(libvirt_options(settings))),
+        ("libvirt", lambda: check_libvirt(libvirt_options(settings))),
         ("password file", _aside("password file", lambda: check_password(settings.broker_password_file))),
-        ("broker", _broker(settings)),
+        ("broker", lambda: _broker(settings)),
     ]
 
 
-async def _aside(what: str, work: Callable[[], Finding]) -> list[Finding]:
+def _aside(what: str, work: Callable[[], Finding]) -> Part:
     """Do what may block in a thread that cannot keep the program."""
-    return [await Lane(what, 1).run(what, work, FILE_S)]
+
+    async def begin() -> list[Finding]:
+        return [await Lane(what, 1).run(what, work, FILE_S)]
+
+    return begin
 
 
 async def _settings(settings: AgentSettings) -> list[Finding]:

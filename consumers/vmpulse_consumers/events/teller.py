@@ -12,7 +12,7 @@ import msgspec
 from vmpulse_consumers.events.description import Description, describe
 from vmpulse_consumers.events.log import Entry, EventLog
 from vmpulse_contract import fleet
-from vmpulse_contract.fleet import CloudEvent
+from vmpulse_contract.fleet import CloudEvent, EventType
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -72,6 +72,11 @@ class Teller:
         self.published = Published()
 
     @property
+    def begun(self) -> bool:
+        """Whether the view has told everybody to relist: until then its lists are not complete."""
+        return EventType.FLEET_RELIST in self.told
+
+    @property
     def unpublished(self) -> int:
         """How many events the broker has not confirmed yet."""
         return self.log.last - self.published.upto
@@ -89,7 +94,7 @@ class Teller:
 
     def relist(self, after: int, reason: str) -> bytes:
         """The word to one reader that it read everything anew and go on after number *after*."""
-        described = Description(fleet.EventType.FLEET_RELIST, self.view, fleet.EventData(reason=reason))
+        described = Description(EventType.FLEET_RELIST, self.view, fleet.EventData(reason=reason))
         return self._text(self.log.relist_id(after), described, _now())
 
     def _text(self, number: str, described: Description, time: str) -> bytes:

@@ -29,7 +29,7 @@ from vmpulse_contract.fleet import EventType
 if TYPE_CHECKING:
     from litestar.types import Receive, Scope, Send
 
-    from vmpulse_consumers.events.log import Entry, EventLog, Position
+    from vmpulse_consumers.events.log import Entry, Position
     from vmpulse_consumers.events.teller import Teller
 
 log = logging.getLogger(__name__)
@@ -138,7 +138,7 @@ def event_routes(streams: EventStreams) -> list[HTTPRouteHandler]:
     )
     async def stream_events(request: Request[Any, Any, Any]) -> ASGIResponse:
         query = read(EventQuery, request.scope["query_string"])
-        position = _position(streams.teller.log, request.headers.get("last-event-id"), query.after)
+        position = _position(streams.teller, request.headers.get("last-event-id"), query.after)
         if streams.open >= streams.most:
             streams.refused += 1
             what, allowed = f"{streams.most} event streams are open", "fewer streams; or the broker, for many readers"
@@ -154,13 +154,15 @@ WORDS: Final = (
 )
 
 
-def _position(kept: EventLog, header: str | None, after: str | None) -> Position:
+def _position(teller: Teller, header: str | None, after: str | None) -> Position:
     # The header wins: a browser that reconnects repeats its first URL and adds the header. Empty: it has no token yet.
     where, token = ("header Last-Event-ID", header) if header else ("parameter after", after)
     try:
-        return kept.find(token)
+        position = teller.log.find(token)
     except ValueError as error:
         raise Refused(400, f"token {shorten(token)} is not allowed", where, ALLOWED_TOKEN) from error
+    # While the view builds up its picture, lists are not complete: its own word to relist is still to come.
+    return position if teller.begun else position._replace(relist=None)
 
 
 class _Dropped(Exception):

@@ -51,8 +51,9 @@ class Host:
     A held hash is never without its body (promise V5). ``seq`` is the last one applied of ``epoch``. ``section_as_of``
     remembers which announced hash is how old, as far as it is newer than the roster. ``heard_at`` is when anything of
     the host came, ``spoke_at`` when the confirmed epoch did. ``parting``: the provisional epoch has said goodbye.
-    ``arriving``: VMs that began here, or are being migrated here, and were not seen running yet. ``told_heard``: what
-    subscribers know of ``heard``.
+    ``arriving``: active VMs that were not seen running here yet, and whether that would be a turn of theirs, as it is
+    of one that began or is being migrated here and not of one that was met. ``told_heard``: what subscribers know of
+    ``heard``.
     """
 
     __slots__ = (
@@ -134,7 +135,7 @@ class Host:
         self.devices = Devices()
         self.host_stats: HostValues | None = None
         self.digest: int | None = None
-        self.arriving: set[VmId] = set()
+        self.arriving: dict[VmId, bool] = {}
         self.told_heard = False
         self.block = block
         self.frame_seq = 0

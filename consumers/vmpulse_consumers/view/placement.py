@@ -56,7 +56,7 @@ class Placement:
 
     def listed(self, host: Host, before: Before, left: dict[VmId, Transit], now: float, *, met: bool) -> None:
         """A roster has replaced what *host* listed *before*. *met*: what it lists has not just begun."""
-        host.arriving &= host.index.keys()
+        host.arriving = {known: turns for known, turns in host.arriving.items() if known in host.index}
         for known in before.index.keys() - host.index.keys():
             self._dropped(self.vms[known], host, left.get(known), now)
         for known, row in host.index.items():
@@ -81,10 +81,10 @@ class Placement:
     def _began(self, vm: Vm, host: Host, now: float, *, met: bool) -> None:
         """A life of a VM has begun on a host, or the host lists it newly."""
         vm.claim(host)
-        if met or not vm.active_on(host):
-            host.arriving.discard(vm.id)
+        if vm.active_on(host):
+            host.arriving[vm.id] = not met
         else:
-            host.arriving.add(vm.id)
+            host.arriving.pop(vm.id, None)
         vm.settle(host, turned=False)
         self._settled(vm, now)
 
@@ -108,11 +108,10 @@ class Placement:
         known = host.vms[row]
         vm, status = self.vms[known], self._runtime.status[host.block.start + row]
         if status == VmStatus.MIGRATION_DESTINATION:
-            host.arriving.add(known)
+            host.arriving[known] = True
             vm.settle(host, turned=False)
         elif known in host.arriving and status != UNKNOWN_8:
-            host.arriving.discard(known)
-            vm.settle(host, turned=True)
+            vm.settle(host, turned=host.arriving.pop(known))
         self._settled(vm, now)
 
     # --- transit ------------------------------------------------------------------------------------------------

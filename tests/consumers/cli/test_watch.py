@@ -19,7 +19,7 @@ from tests.waiting import eventually
 from vmpulse_consumers.events.log import EventLog
 from vmpulse_consumers.events.teller import Teller
 from vmpulse_consumers.http import EventStreams, build_app, listen, serve_on
-from vmpulse_consumers.view.events import Event, HostEvent, VmStatusChanged
+from vmpulse_consumers.view.events import Event, HostEvent, RelistEvent, VmStatusChanged
 from vmpulse_consumers.view.states import HostState
 from vmpulse_contract.identity import HostId, vm_text
 from vmpulse_contract.values import VmStatus
@@ -102,7 +102,7 @@ async def test_events_are_lines_over_the_end_of_a_connection_and_of_a_view() -> 
         async with serving(first, listen("127.0.0.1", port)):
             assert [(await watch.event())["id"] for _ in range(2)] == ["ab12-2", "ab12-3"]
         second = streams_of("cd34")
-        second.teller.tell([changed()])
+        second.teller.tell([RelistEvent("the view has begun")])
         async with serving(second, listen("127.0.0.1", port)):
             event = await watch.event()
             assert (event["id"], event["type"]) == ("cd34-1-relist", "fleet.relist")

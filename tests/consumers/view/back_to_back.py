@@ -35,7 +35,7 @@ from vmpulse_contract.values import ExitCode, ExitReason, VmStatus
 from vmpulse_contract.verbs import RosterReply, Verb
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 STOPPED = Exit(ExitCode.NORMAL, ExitReason.USER_SHUTDOWN)
 MIGRATED = Exit(ExitCode.NORMAL, ExitReason.MIGRATION_SUCCEEDED)
@@ -283,6 +283,8 @@ class Table:
         """The highest seq handed to the view, by host and epoch."""
         self.confirmed: set[tuple[HostId, int]] = set()
         """Hosts and epochs of the rosters by verb that the view was given."""
+        self.watch: Callable[[], None] = lambda: None
+        """Called whenever the view was given something."""
         self.view = View(self.now)
         self.view.canary(self.now)
 
@@ -306,6 +308,7 @@ class Table:
         if message.kind is not Kind.DEVICES:
             self.delivered[key] = max(self.delivered[key], message.seq)
         self.view.receive(message.exchange, message.routing_key, delivery.host, message.body, self.now)
+        self.watch()
 
     def answer(self) -> int:
         """Let the hosts answer what the view asks, until it asks no more. Gives the number of requests."""
@@ -330,6 +333,7 @@ class Table:
         if request.verb is Verb.GET_ROSTER:
             self.confirmed.add((request.host, reply.epoch))
         self.view.replied(request, reply, self.now)
+        self.watch()
 
     def step(self, seconds: float = 3.0) -> None:
         """Let time pass in which all is well: a tick of each host, everything delivered and answered."""

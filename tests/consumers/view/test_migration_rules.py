@@ -105,9 +105,9 @@ def test_in_the_end_those_who_list_it_are_believed(keeps: bool) -> None:  # noqa
     table = live_table(hosts=2)
     (table.host.stop_vm if keeps else table.host.undefine_vm)(VM, table.now, MIGRATED)
     table.step()
-    table.view.transits[VM].transit = table.view.transits[VM].transit._replace(  # type: ignore[union-attr] - it has one
-        since=table.now - TRANSIT_FORGOTTEN_S
-    )
+    vm = table.view.transits[VM]
+    assert vm.transit is not None
+    vm.transit = vm.transit._replace(since=table.now - TRANSIT_FORGOTTEN_S)
     table.step()
     assert not table.view.transits
     assert (VM in table.view.vms) is keeps
