@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import socket
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tests.compose.failures import ComposeTestFailed
@@ -11,7 +13,6 @@ from tests.compose.stack import Stack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
 
     from tests.compose.engine import Engine
 
@@ -35,30 +36,38 @@ class BadInput:
 
     def every(self) -> Iterator[Callable[[], None]]:
         """The mistakes, to be tried one after the other."""
-        yield self.missing_definitions
-        yield self.missing_password
+        yield self.missing_secret
+        yield self.unusable_definitions
+        yield self.unusable_password
         yield self.port_in_use
         yield self.no_libvirt_folder
         yield self.no_libvirt_socket
         yield self.plugin_not_named
         yield self.plugin_not_running
 
-    def missing_definitions(self) -> None:
-        """Without ``make secrets`` RabbitMQ ends with 2 and names the remedy."""
-        stack = self._stack("definitions", {"VMPULSE_SECRETS": str(self._secrets(without="rabbitmq_definitions.json"))})
-        self._refused(stack, "rabbitmq", 2, "make secrets")
+    def missing_secret(self) -> None:
+        """Without ``make secrets`` nothing starts, and the missing file is named."""
+        stack = self._stack("secret", {"VMPULSE_SECRETS": str(self._secrets("engine.view"))})
+        self._not_started(stack, "view", str(Path(stack.values["VMPULSE_SECRETS"]) / "engine.view"))
 
-    def missing_password(self) -> None:
-        """Without its password file the view ends with 2 and names the file."""
-        stack = self._stack("password", {"VMPULSE_SECRETS": str(self._secrets(without="engine.view"))})
-        self._refused(stack, "view", 2, "broker_password_file")
+    def unusable_definitions(self) -> None:
+        """With a folder in place of its definitions RabbitMQ ends with 2 and says what helps; some engines make one."""
+        folder = self._secrets("rabbitmq_definitions.json")
+        (folder / "rabbitmq_definitions.json").mkdir()
+        self._refused(self._stack("definitions", {"VMPULSE_SECRETS": str(folder)}), "rabbitmq", 2, "make secrets")
+
+    def unusable_password(self) -> None:
+        """With a folder in place of its password, the view ends with 2 and names the setting."""
+        folder = self._secrets("engine.view")
+        (folder / "engine.view").mkdir()
+        self._refused(self._stack("password", {"VMPULSE_SECRETS": str(folder)}), "view", 2, "broker_password_file")
 
     def port_in_use(self) -> None:
         """A published port that is taken is named, and nothing runs on another one instead."""
         stack = self._stack("port", {})
         holder = self._engine.inside(_listener, int(stack.values["VMPULSE_HTTP_PORT"]))
         try:
-            status, said = stack.tried("up", "--detach", "--no-build", "--no-deps", "view")
+            status, said = self._up(stack, "view")
         finally:
             holder.close()
             stack.down()
@@ -66,20 +75,18 @@ class BadInput:
             raise ComposeTestFailed(f"a taken port: exit status {status}: {said}")
 
     def no_libvirt_folder(self) -> None:
-        """A host without libvirt's folder is told so by the engine, and the folder is not made."""
+        """A host without libvirt's folder is told so, and the folder is not made."""
         folder = self._folder / "no-libvirt"
-        stack = self._stack("folder", {"LIBVIRT_RUN_DIR": str(folder)})
-        status, said = stack.tried("up", "--detach", "--no-build", "--no-deps", "agent", profiles=["host"])
-        stack.down()
-        if status == 0 or str(folder) not in said or folder.exists():
-            raise ComposeTestFailed(f"no libvirt folder: exit status {status}: {said}")
+        self._not_started(self._stack("folder", {"LIBVIRT_RUN_DIR": str(folder)}), "agent", str(folder))
+        if folder.exists():
+            raise ComposeTestFailed(f"{folder} was made")
 
     def no_libvirt_socket(self) -> None:
         """Without libvirt's socket the agent ends with 1 and says what is missing."""
         folder = self._folder / "empty-libvirt"
         folder.mkdir()
         stack = self._stack("socket", {"LIBVIRT_RUN_DIR": str(folder)})
-        self._refused(stack, "agent", 1, "its socket does not exist", profiles=["host"])
+        self._refused(stack, "agent", 1, "its socket does not exist")
 
     def plugin_not_named(self) -> None:
         """RabbitMQ ends with 2 and names the plugin that is not enabled."""
@@ -100,26 +107,32 @@ class BadInput:
         finally:
             stack.down()
 
-    def _refused(
-        self, stack: Stack, service: str, code: int, words: str, profiles: tuple[str, ...] | list[str] = ()
-    ) -> None:
-        """The service alone ends with the code and exactly one line that holds the words, and is not healthy."""
+    def _not_started(self, stack: Stack, service: str, words: str) -> None:
+        """Compose fails at once and names what is missing."""
+        status, said = self._up(stack, service)
+        stack.down()
+        if status == 0 or not any("does not exist" in line and words in line for line in said.splitlines()):
+            raise ComposeTestFailed(f"{service}: exit status {status}: {said}")
+
+    def _refused(self, stack: Stack, service: str, code: int, words: str) -> None:
+        """The service ends with the code and one line of complaint that holds the words, and is not healthy."""
         try:
-            status, said = stack.tried("up", "--detach", "--no-build", "--no-deps", service, profiles=profiles)
+            status, said = self._up(stack, service)
             if status:
-                # Some engines refuse to mount what is not there, and say so themselves.
-                if "does not exist" not in said:
-                    raise ComposeTestFailed(f"{service}: exit status {status}: {said}")
-                return
+                raise ComposeTestFailed(f"{service}: exit status {status}: {said}")
             stack.until(f"{service} ends", lambda: _ended(stack, service), ENDED_S, service)
             state = stack.container(service)["State"]
-            lines = set(stack.log(service).strip().splitlines())
-            if state["ExitCode"] != code or len(lines) != 1 or words not in lines.pop():
+            complaints = {line for line in stack.log(service).splitlines() if " INFO " not in line}
+            if state["ExitCode"] != code or len(complaints) != 1 or words not in complaints.pop():
                 raise ComposeTestFailed(f"{service} ended with {state['ExitCode']}, not {code}: {stack.log(service)}")
             if stack.health(service) == "healthy":
                 raise ComposeTestFailed(f"{service} has ended and is called healthy")
         finally:
             stack.down()
+
+    @staticmethod
+    def _up(stack: Stack, service: str) -> tuple[int, str]:
+        return stack.tried("up", "--detach", "--no-build", "--no-deps", service, profiles=["host"])
 
     def _stack(self, name: str, values: Mapping[str, str], override: Path | None = None) -> Stack:
         return Stack(
@@ -132,7 +145,8 @@ class BadInput:
         )
 
     def _secrets(self, without: str) -> Path:
-        copy = self._folder / f"secrets-without-{without}"
+        """A copy of the secrets that lacks one."""
+        copy = Path(tempfile.mkdtemp(dir=self._folder)) / "secrets"
         shutil.copytree(self._values["VMPULSE_SECRETS"], copy)
         (copy / without).unlink()
         return copy
