@@ -63,9 +63,10 @@ class Placement:
             was = before.index.get(known)
             if was is None:
                 self._began(self.vms.setdefault(known, Vm(known)), host, now, met=met)
-            elif before.tokens[was] != host.tokens[row]:
+                continue
+            if before.tokens[was] != host.tokens[row]:
                 self._ended(self.vms[known], host, left.get(known), now, met=met)
-            elif before.configs[was] != host.announced[row * WIDTH + Section.CONFIG]:
+            if before.configs[was] != host.announced[row * WIDTH + Section.CONFIG]:
                 self._telling.section(self.vms[known], host, Section.CONFIG)
 
     @staticmethod
