@@ -9,6 +9,7 @@ VMS ?= 40
 PORT ?= 8080
 SECONDS_LIMIT ?=
 ARGS ?=
+JOBS ?= 2
 
 bootstrap := python3 deploy/bootstrap.py
 bin := .venv/bin
@@ -28,8 +29,8 @@ demo: ## run a simulated fleet with a broker and the engine side (HOSTS, VMS, PO
 		$(if $(SECONDS_LIMIT),--seconds-limit $(SECONDS_LIMIT))
 
 .PHONY: test
-test: setup ## run the tests (ARGS are pytest's)
-	@exec $(bin)/python -m pytest $(ARGS)
+test: setup ## run the tests, JOBS at a time (ARGS are pytest's)
+	@exec $(bin)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 .PHONY: check
 check: setup ## lint, formatting and types

@@ -2,7 +2,7 @@
 
     python -m tests.compose [--fresh] [--without-bad-input] [--compose PROGRAM]
 
-Exit code 0: everything held. 1: something did not, or could not be tried, and stderr says what.
+Exit code 0: everything held. 1: something did not, or could not be tried, and stderr says what. 130: Ctrl-C.
 """
 
 from __future__ import annotations
@@ -104,6 +104,9 @@ def main() -> int:
     except ComposeTestFailed as error:
         run.say(f"FAILED: {error}")
         return 1
+    except KeyboardInterrupt:
+        run.say("interrupted; everything is down again")
+        return 130
     finally:
         signal.alarm(0)
     sys.stdout.write(json.dumps(run.result) + "\n")

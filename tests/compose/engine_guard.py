@@ -8,8 +8,8 @@ that only the test run holds, to close:
 - slirp4netns, which gives that namespace a way out without any route, rule or interface on the host.
 
 As a subreaper it inherits what they leave behind: containerd, its shims, the containers. At the end it asks dockerd to
-stop, kills every process below itself until none is left, and removes the cgroups. So there is one way to clean up, and
-it runs after a success, a failure, Ctrl-C, and a killed test run alike.
+stop, kills every process below itself until none is left, and removes the cgroups and the run's folder. So there is one
+way to clean up, and it runs after a success, a failure, Ctrl-C, and a killed test run alike.
 
     python engine_guard.py DATA RUN CGROUP     prints the pid of dockerd, which is the owner of the namespaces
 """
@@ -20,6 +20,7 @@ import contextlib
 import ctypes
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -75,6 +76,7 @@ def main(data: str, run: str, cgroup: str) -> int:
                 way_out.kill()
             sweep()
             remove_cgroups(cgroup)
+            shutil.rmtree(run, ignore_errors=True)
     return 0
 
 

@@ -58,8 +58,7 @@ class Fleet(RuleBasedStateMachine):
     @initialize(met=st.sampled_from([True, True, True, False]))
     def begin(self, met: bool) -> None:  # noqa: FBT001 - a drawn value
         self.table = Table(HOSTS, VMS)
-        # Message by message: a VM that one epoch drops and a rival's late reply lists again has not lost a value.
-        self.table.watch = self.nothing_goes_back
+        self.table.watch = self.message_by_message
         self.subscriber = Subscriber()
         self.table.view = SubscribedView(self.table.now, self.subscriber)
         self.table.view.canary(self.table.now)
@@ -77,6 +76,11 @@ class Fleet(RuleBasedStateMachine):
         if met:
             self.table.settle()
             self.step()
+
+    def message_by_message(self) -> None:
+        """So that a VM which one epoch drops and a rival's late reply lists again has not lost its values."""
+        self.silence_counts_only_where_messages_would_come_through()
+        self.nothing_goes_back()
 
     # --- helpers ------------------------------------------------------------------------------------------------
 
