@@ -24,6 +24,7 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parent / "secrets"
 DEFINITIONS = "rabbitmq_definitions.json"
 GRAFANA = "grafana.admin"
+SIMULATOR = "engine.simulator"
 HOST_PREFIX = "host."
 HOST_ID = re.compile("[a-z0-9_-]{1,63}")
 PASSWORD_BYTES = 24
@@ -74,10 +75,10 @@ def engine_users() -> list[User]:
             write=r"^vmpulse\.worker\..*",
             read=r"^vmpulse\.(fleet|worker\..*)$",
         ),
-        # One connection speaks for all simulated hosts: only for a broker that serves no real ones, or for trying.
+        # One connection speaks for all simulated hosts, and could speak for any real one.
         User(
-            "engine.simulator",
-            "engine.simulator",
+            SIMULATOR,
+            SIMULATOR,
             configure=r"^vmpulse\.(runtime|changes|devices|replies|fleet|dead|rpc|rpc\.[a-z0-9_-]+)$",
             write=r"^vmpulse\.(runtime|changes|devices|replies|rpc\.[a-z0-9_-]+)$",
             read=r"^vmpulse\.(rpc|rpc\.[a-z0-9_-]+)$",
@@ -105,24 +106,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Write what is missing; gives the exit code: 0, or 1 with one line that says what is in the way."""
     parser = argparse.ArgumentParser(prog="make_secrets.py", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--host", action="append", default=[], metavar="NAME", help="a host whose agent gets a user")
+    parser.add_argument("--without-simulator", action="store_true", help=f"no {SIMULATOR}, who may speak for any host")
     parser.add_argument("--folder", type=Path, default=FOLDER, help=f"where to write (default {FOLDER})")
     options = parser.parse_args(arguments)
     try:
-        write_all(options.folder, options.host)
+        write_all(options.folder, options.host, simulator=not options.without_simulator)
     except (SecretsError, OSError) as error:
         sys.stderr.write(f"secrets: {error}\n")
         return 1
     return 0
 
 
-def write_all(folder: Path, hosts: Iterable[str]) -> None:
+def write_all(folder: Path, hosts: Iterable[str], *, simulator: bool = True) -> None:
     """Write passwords and definitions into *folder*. Raises SecretsError."""
     for host in hosts:
         if not HOST_ID.fullmatch(host):
             raise SecretsError(f"--host {host!r}: a host's name is 1 to 63 of a-z, 0-9, - and _")
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
-    users = [*engine_users(), *map(host_user, sorted({*hosts, *known_hosts(folder)}))]
+    if not simulator:
+        (folder / SIMULATOR).unlink(missing_ok=True)
+    engine = [user for user in engine_users() if simulator or user.name != SIMULATOR]
+    users = [*engine, *map(host_user, sorted({*hosts, *known_hosts(folder)}))]
     made = [name for name in (*(user.file for user in users), GRAFANA) if make_password(folder / name)]
     passwords = {user.name: read_password(folder / user.file) for user in users}
     changed = put(folder / DEFINITIONS, definitions(users, passwords, known_hashes(folder / DEFINITIONS)))

@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,10 @@ OPERATING = ROOT / "docs" / "operating.md"
 DOCUMENTED = ("engine.view", "engine.cli", "h001")
 
 
-def make(folder: Path, *hosts: str) -> subprocess.CompletedProcess[str]:
+def make(folder: Path, *hosts: str, more: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
     """Run the script as make does."""
     options = [option for host in hosts for option in ("--host", host)]
-    command = (sys.executable, "-I", str(SCRIPT), "--folder", str(folder), *options)
+    command = (sys.executable, "-I", str(SCRIPT), "--folder", str(folder), *options, *more)
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -114,3 +115,13 @@ def test_wrong_names_and_empty_passwords_are_told(tmp_path: Path) -> None:
     said = make(tmp_path)
     assert (said.returncode, len(said.stderr.splitlines())) == (1, 1)
     assert "engine.view is empty" in said.stderr
+
+
+def test_nobody_may_speak_for_others_where_that_is_not_wanted(tmp_path: Path) -> None:
+    """The one user who may speak for any host can be left out, also where it was there before."""
+    make(tmp_path)
+    tags = {user["name"]: user["tags"] for user in definitions(tmp_path)["users"]}
+    assert [name for name, has in tags.items() if "impersonator" in has] == ["engine.simulator"]
+    make(tmp_path, more=["--without-simulator"])
+    assert not (tmp_path / "engine.simulator").exists()
+    assert [user for user in definitions(tmp_path)["users"] if "impersonator" in user["tags"]] == []

@@ -99,12 +99,12 @@ class Subscriber:
     def assert_knows(self, view: View, now: float) -> None:
         """The subscriber knows what the view says, but for VMs whose first frame is still to come.
 
-        That a host has been silent for long is told by the next tick.
+        That a host has been silent, or a VM in transit, for long is told by the next tick.
         """
         if self.vms is None:
             return
         for vm in view.vms.values():
-            if awaits_no_frame(view, vm, now) and (vm.owner is None or vm.owner.told_heard is vm.owner.heard(now)):
+            if awaits_no_frame(view, vm, now) and not awaits_a_tick(vm, now):
                 assert self.vms[vm.id] == known(view, vm, now)
                 for section in Section if vm.owner is not None else ():
                     if shown_hash(view, vm.id, section):
@@ -125,6 +125,13 @@ def awaits_no_frame(view: View, vm: Vm, now: float) -> bool:
         return True
     at = host.block.start + host.index[vm.id]
     return int(view.runtime.status[at]) != 255 or host.frame_seq > host.roster_as_of
+
+
+def awaits_a_tick(vm: Vm, now: float) -> bool:
+    """Whether time alone has changed what is said of the VM, which is told with the next tick."""
+    if vm.transit is not None:
+        return vm.told_status is not vm.transit.status(now)
+    return vm.owner is not None and vm.owner.told_heard is not vm.owner.heard(now)
 
 
 def shown_hash(view: View, vm: VmId, section: Section) -> int:
