@@ -28,6 +28,7 @@ from vmpulse_agent.host_values import host_values, with_sizes
 from vmpulse_agent.hypervisor import DomainLook, Exit, LifecycleChange, LifecycleEvent, Look, SectionReading
 from vmpulse_agent.ledger import Ledger, Row
 from vmpulse_contract import limits, sections, topology, wire
+from vmpulse_contract.devices import pack_devices
 from vmpulse_contract.errors import MessageError
 from vmpulse_contract.identity import HostId, VmId
 from vmpulse_contract.sections import ABSENT, BODIED, Section, Status
@@ -555,7 +556,7 @@ class Session:
         report, key = self._device_report, topology.devices_key(self.host)
         refused = report.refused
         for message in report.say(self.epoch, self.ledger.order, self.monotonic_ms):
-            body = wire.write(message)
+            body = wire.write(pack_devices(message))
             self.counters.devices += 1
             self.counters.bytes_published += len(body)
             self._outgoing.append(

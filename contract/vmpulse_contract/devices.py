@@ -2,14 +2,20 @@
 
 They are not part of its stream: ``number`` counts them apart from seq, no digest covers them, and one that is lost is
 made up for by the next. Each message stands for itself; a host whose VMs do not fit one sends several.
+
+The records travel deflated: their names say the same for every VM and disk, and with them the statistics of 40
+simulated VMs took 909 bytes a VM, more than their frames do in the same time; deflated 176, for 0.2 ms of the host.
 """
 
 from __future__ import annotations
 
+import zlib
+from typing import Final
+
 from msgspec import Struct
 
 from vmpulse_contract import limits, wire
-from vmpulse_contract.errors import TooManyVms
+from vmpulse_contract.errors import MalformedMessage, MessageTooBig, TooManyVms
 from vmpulse_contract.stream import Count, Epoch, Uuid
 from vmpulse_contract.verbs import DeviceStats
 
@@ -21,8 +27,12 @@ class DeviceRecord(Struct, array_like=True, frozen=True):
     stats: DeviceStats
 
 
-class DeviceMessage(Struct, array_like=True, frozen=True):
-    """Statistics of some of a host's VMs.
+DEFLATE_LEVEL: Final = 1
+"""The fastest; the best one saves another seventh for six times the work."""
+
+
+class DeviceMessage(Struct, frozen=True):
+    """Statistics of some of a host's VMs, as read.
 
     ``number`` counts these messages within the epoch, from 1. ``monotonic_ms`` is when the sample began, by the agent's
     monotonic time since its epoch began, so an age that counts from it is never too young (promise V7).
@@ -35,11 +45,48 @@ class DeviceMessage(Struct, array_like=True, frozen=True):
     vms: dict[Uuid, DeviceRecord]
 
 
+class PackedDevices(Struct, array_like=True, frozen=True):
+    """A DeviceMessage as it travels: ``vms`` is a zlib stream (RFC 1950) of the msgpack map."""
+
+    version: int
+    epoch: Epoch
+    number: Count
+    monotonic_ms: Count
+    vms: bytes
+
+
+class _Records(Struct, array_like=True):
+    vms: dict[Uuid, DeviceRecord]
+
+
+def pack_devices(message: DeviceMessage) -> PackedDevices:
+    """Give the form that travels."""
+    packed = zlib.compress(wire.write(message.vms), DEFLATE_LEVEL)
+    return PackedDevices(message.version, message.epoch, message.number, message.monotonic_ms, packed)
+
+
 def read_devices(raw: bytes) -> DeviceMessage:
     """Decode device statistics. Raises MessageError."""
-    message = wire.read_stream(raw, DeviceMessage)
-    if len(message.vms) > limits.VMS_PER_HOST.maximum:
-        raise TooManyVms(len(message.vms), "devices")
-    for record in message.vms.values():
+    packed = wire.read_stream(raw, PackedDevices)
+    vms = wire.shape((wire.unpack(_inflate(packed.vms)),), _Records).vms
+    if len(vms) > limits.VMS_PER_HOST.maximum:
+        raise TooManyVms(len(vms), "devices")
+    for record in vms.values():
         wire.check_texts(record.stats, "devices")
-    return message
+    return DeviceMessage(packed.version, packed.epoch, packed.number, packed.monotonic_ms, vms)
+
+
+def _inflate(packed: bytes) -> bytes:
+    """Inflate within the limit of a message: what would become larger is refused before it does."""
+    inflater, most = zlib.decompressobj(), limits.MESSAGE_BYTES.maximum
+    try:
+        raw = inflater.decompress(packed, most + 1)
+    except zlib.error as error:
+        msg = f"not deflated device statistics: {error!s:.120}"
+        raise MalformedMessage(msg) from error
+    if len(raw) > most:
+        raise MessageTooBig(len(raw), "devices, inflated")
+    if not inflater.eof or inflater.unused_data:
+        msg = "not deflated device statistics: the stream is cut off, or something follows it"
+        raise MalformedMessage(msg)
+    return raw

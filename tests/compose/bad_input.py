@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import socket
 import tempfile
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 ENDED_S: Final = 60.0
 SAID_S: Final = 90.0
+LOGGED: Final = re.compile(r"\d{4}-\d\d-\d\d ")
+"""A log line begins with its date; a complaint by which a program ends, with the program's name."""
 
 
 class BadInput:
@@ -122,7 +125,7 @@ class BadInput:
                 raise ComposeTestFailed(f"{service}: exit status {status}: {said}")
             # It is started again and again, and between two ends its exit code is 0.
             stack.until(f"{service} ends with {code}", lambda: _ended_with(stack, service, code), ENDED_S, service)
-            complaints = {line for line in stack.log(service).splitlines() if " INFO " not in line}
+            complaints = {line for line in stack.log(service).splitlines() if not LOGGED.match(line)}
             if len(complaints) != 1 or words not in complaints.pop():
                 raise ComposeTestFailed(f"{service} does not say {words!r} in one line: {stack.log(service)}")
             if stack.health(service) == "healthy":

@@ -39,7 +39,7 @@ READERS: Final = (
     Reader("roster", stream.read_roster, wirelings.roster_messages),
     Reader("change", stream.read_change, wirelings.changes()),
     Reader("goodbye", stream.read_goodbye, wirelings.goodbyes),
-    Reader("devices", devices.read_devices, wirelings.device_messages),
+    Reader("devices", devices.read_devices, wirelings.device_messages.map(devices.pack_devices)),
     Reader("request", verbs.read_request, wirelings.requests, is_envelope=True),
     *(
         Reader(verb, partial(verbs.read_reply, verb), wirelings.replies(verb), is_envelope=True, is_reply=True)

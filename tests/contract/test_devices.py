@@ -2,24 +2,43 @@
 
 from __future__ import annotations
 
+import zlib
+
 import msgpack
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.contract import wirelings
 from vmpulse_contract import wire
-from vmpulse_contract.devices import DeviceMessage, read_devices
-from vmpulse_contract.errors import MistypedMessage, TextTooLong, TooManyVms
+from vmpulse_contract.devices import DeviceMessage, pack_devices, read_devices
+from vmpulse_contract.errors import (
+    MalformedMessage,
+    MessageError,
+    MessageTooBig,
+    MistypedMessage,
+    TextTooLong,
+    TooManyVms,
+)
 
 VM = b"A" * 16
 RECORD = [7, {"disks": {"vda": {"readRate": 1.5}}}]
-DEVICES = [1, 5, 6, 7, {VM: RECORD}]
+
+
+def travelling(vms: object) -> bytes:
+    """A message with these records."""
+    return raw(zlib.compress(msgpack.packb(vms)))
+
+
+def raw(packed: object) -> bytes:
+    """A message with this in the place of its records."""
+    return bytes(msgpack.packb([1, 5, 6, 7, packed]))
 
 
 @given(wirelings.device_messages)
 def test_device_round_trip(message: DeviceMessage) -> None:
     """Device statistics read back as they were."""
-    assert read_devices(wire.write(message)) == message
+    assert read_devices(wire.write(pack_devices(message))) == message
 
 
 @pytest.mark.parametrize(
@@ -38,14 +57,40 @@ def test_device_round_trip(message: DeviceMessage) -> None:
 )
 def test_devices_refuse(vms: object) -> None:
     """Statistics of no VM, without a token, or with what is no measurement, are mistyped."""
-    assert read_devices(msgpack.packb(DEVICES)).vms[VM].token == 7
+    assert read_devices(travelling({VM: RECORD})).vms[VM].token == 7
     with pytest.raises(MistypedMessage):
-        read_devices(msgpack.packb([*DEVICES[:4], vms]))
+        read_devices(travelling(vms))
 
 
 def test_devices_are_bounded() -> None:
     """More VMs than a host may have are refused, and so is a text that is too long, even as a device's name."""
     with pytest.raises(TooManyVms):
-        read_devices(msgpack.packb([*DEVICES[:4], {at.to_bytes(16, "big"): [7, {}] for at in range(4097)}]))
+        read_devices(travelling({at.to_bytes(16, "big"): [7, {}] for at in range(4097)}))
     with pytest.raises(TextTooLong):
-        read_devices(msgpack.packb([*DEVICES[:4], {VM: [7, {"disks": {"x" * 257: {}}}]}]))
+        read_devices(travelling({VM: [7, {"disks": {"x" * 257: {}}}]}))
+
+
+def test_what_inflates_beyond_a_message_is_refused_before_it_does() -> None:
+    """A thousandth of its size travels, and a message's worth is inflated at most."""
+    bomb = zlib.compress(bytes(1 << 30), 9)
+    assert len(bomb) < 1 << 20
+    with pytest.raises(MessageTooBig):
+        read_devices(raw(bomb))
+
+
+@pytest.mark.parametrize("packed", [b"", b"no stream", zlib.compress(b"\x80")[:-1], zlib.compress(b"\x80") + b"!"])
+def test_what_is_no_whole_stream_is_malformed(packed: bytes) -> None:
+    """Not deflated, cut off, or followed by something."""
+    with pytest.raises(MalformedMessage):
+        read_devices(raw(packed))
+
+
+@given(message=wirelings.device_messages, at=st.integers(0, 200), byte=st.integers(0, 255))
+def test_changed_records_are_read_or_refused(message: DeviceMessage, at: int, byte: int) -> None:
+    """A byte of the inflated records is another: they are read, or refused like anything else that is hostile."""
+    records = bytearray(zlib.decompress(pack_devices(message).vms))
+    records[at % len(records)] = byte
+    try:
+        read_devices(raw(zlib.compress(bytes(records))))
+    except MessageError:
+        return

@@ -17,7 +17,7 @@ import pytest
 
 from vmpulse_contract import columns, devices, sections, stream, verbs, wire
 from vmpulse_contract.columns import Sparse, to_bytes
-from vmpulse_contract.devices import DeviceMessage, DeviceRecord
+from vmpulse_contract.devices import DeviceMessage, DeviceRecord, PackedDevices
 from vmpulse_contract.identity import VmId, vm_id
 from vmpulse_contract.sections import ABSENT, Section
 from vmpulse_contract.stream import (
@@ -107,6 +107,20 @@ DEVICES: Final = DeviceMessage(
 )
 
 
+PACKED_DEVICES: Final = PackedDevices(
+    wire.VERSION,
+    EPOCH,
+    1,
+    62_000,
+    # Literally, for not every zlib deflates alike; what it inflates to is checked below.
+    bytes.fromhex(
+        "78016b3c22c020a864ec129a56de3173d5ee3377dffd9f749e8181b1fbfcd38ceaa6d5b9a9b9f94595c1258925c54d2b"
+        "819cf892fc92c49c730c0a0c0c2b40dcb4a2d4d4730cc2c6c64b53328bb38b1b1797a524362f2f4a4d4cf12f283ecbb2"
+        "612588e95459925a7c8e5107a807c40d4a2c493dedf08181830108000ec43466"
+    ),
+)
+
+
 class Golden(NamedTuple):
     """One message, and the reader that gives it back."""
 
@@ -122,7 +136,7 @@ MESSAGES: Final = {
         ChangeEvent(wire.VERSION, EPOCH, 8, A, Section.STATUS, STATUS_HASH, ABSENT, STATUS_BODY), stream.read_change
     ),
     "goodbye": Golden(Goodbye(wire.VERSION, EPOCH, 11, GoodbyeReason.STOPPED), stream.read_goodbye),
-    "devices": Golden(DEVICES, devices.read_devices),
+    "devices": Golden(PACKED_DEVICES, partial(wire.read_stream, kind=PackedDevices)),
     "request": Golden(verbs.Request(vms=(A,)), verbs.read_request),
     "reply_list": Golden(
         verbs.ListReply(
@@ -146,6 +160,11 @@ MESSAGES: Final = {
         partial(verbs.read_reply, Verb.GET_STATUS),
     ),
 }
+
+
+def test_devices_read() -> None:
+    """The records in the golden file are those that were packed."""
+    assert devices.read_devices((GOLDEN / "devices.bin").read_bytes()) == DEVICES
 
 
 def renew() -> None:
