@@ -42,13 +42,17 @@ class VmAppeared(NamedTuple):
 
 
 class VmStatusChanged(NamedTuple):
-    """What the view says of a VM's status has changed; to UNKNOWN where its host is no longer heard."""
+    """What the view says of a VM's status has changed; to UNKNOWN where its host is no longer heard.
+
+    ``end``: with DOWN, how its life ended, if that was seen.
+    """
 
     vm: VmId
     host: HostId
     status: VmStatus
     was: VmStatus
     name: str | None
+    end: Tombstone | None = None
 
 
 class VmSectionHeld(NamedTuple):
@@ -72,7 +76,7 @@ class VmMigrated(NamedTuple):
 
 
 class VmGone(NamedTuple):
-    """No host lists the VM any more. ``host`` was the last; ``end`` is how it ended there, if its roster told."""
+    """No host lists the VM any more. ``host`` was the last; ``end`` is how its last life ended, if that was seen."""
 
     vm: VmId
     host: HostId

@@ -8,7 +8,8 @@ evidence (promise V6).
 
 A VM that is being migrated is listed by two hosts. On the destination it is *arriving* until it is seen to run there;
 until then the source owns it. If the source's life of it ends as migrated before any destination is seen, nobody owns
-it: it is in *transit*, and still said to be on its source, for what has left is neither Down nor gone.
+it: it is in *transit*, and still said to be on its source, for what has left is neither Down nor gone. That lasts until
+it is seen somewhere, or the source no longer tells of it; no clock of ours ends it.
 """
 
 from __future__ import annotations
@@ -21,18 +22,23 @@ from vmpulse_contract.values import VmStatus
 if TYPE_CHECKING:
     from vmpulse_consumers.view.host import Host
     from vmpulse_contract.identity import VmId
+    from vmpulse_contract.stream import Tombstone
 
 TRANSIT_S: Final = 30.0
 """So long a VM in transit is said to be migrating; then nobody knows."""
-TRANSIT_FORGOTTEN_S: Final = 3600.0
-"""As long as tombstones last: later the source itself no longer says that the VM has left for another host."""
 
 
 class Transit(NamedTuple):
-    """A VM has left ``host`` and was not seen anywhere else yet. ``info``: the body held when it left."""
+    """A VM has left ``host`` and was not seen anywhere else yet.
+
+    ``token``: of its life there. ``since``: when we heard that it has left; ``left_at``: when it did. ``info``: the
+    body held when it left.
+    """
 
     host: Host
+    token: int
     since: float
+    left_at: float
     info: bytes | None
 
     def status(self, now: float) -> VmStatus:
@@ -43,16 +49,18 @@ class Transit(NamedTuple):
 class Vm:
     """One VM of the fleet: the hosts that list it, and the one that is believed; None while it is in transit.
 
-    ``told_host`` and ``told_status`` are what subscribers know of it; None: they do not know it yet.
+    ``told_host`` and ``told_status`` are what subscribers know of it; None: they do not know it yet. ``end`` is how the
+    life that was seen last has ended, if that was seen and told; None while it is in one.
     """
 
-    __slots__ = ("claims", "id", "owner", "told_host", "told_status", "transit")
+    __slots__ = ("claims", "end", "id", "owner", "told_host", "told_status", "transit")
 
     def __init__(self, vm: VmId) -> None:
         self.id = vm
         self.claims: list[Host] = []
         self.owner: Host | None = None
         self.transit: Transit | None = None
+        self.end: Tombstone | None = None
         self.told_host: Host | None = None
         self.told_status = VmStatus.UNKNOWN
 
@@ -61,7 +69,7 @@ class Vm:
         return host.tokens[host.index[self.id]] != 0
 
     def runs_on(self, host: Host) -> bool:
-        """Whether the incarnation on *host* was seen to run; one that arrives by migration does not yet."""
+        """Whether the incarnation on *host* was seen to run; one that begins or arrives by migration was not yet."""
         return self.active_on(host) and self.id not in host.arriving
 
     def claim(self, host: Host) -> None:

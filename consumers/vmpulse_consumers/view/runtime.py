@@ -93,6 +93,11 @@ class Runtime:
         for column in (self.status, self.mem_usage, self.cpu_user, self.cpu_sys, self.stats_age):
             column[target] = column[source]
 
+    def unknown(self, block: Block) -> list[int]:
+        """The rows of a block whose status is not known."""
+        rows: list[int] = np.flatnonzero(self.status[block.start : block.start + block.size] == UNKNOWN_8).tolist()
+        return rows
+
     def store(self, block: Block, frame: Frame) -> list[int]:
         """Take in the columns of a frame that read_frame has checked and whose count is the block's.
 

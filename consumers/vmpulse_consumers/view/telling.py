@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from vmpulse_consumers.view.host import Host
     from vmpulse_consumers.view.ownership import Vm
     from vmpulse_consumers.view.runtime import Runtime
-    from vmpulse_contract.stream import Tombstone
 
 
 class Telling:
@@ -74,7 +73,8 @@ class Telling:
             if host is not was_host:
                 self.events.append(VmMigrated(vm.id, host.id, was_host.id, name))
             if status is not was:
-                self.events.append(VmStatusChanged(vm.id, host.id, status, was, name))
+                end = vm.end if status is VmStatus.DOWN else None
+                self.events.append(VmStatusChanged(vm.id, host.id, status, was, name, end))
         if host is not was_host and host is vm.owner:
             self._sections(vm, host, name)
 
@@ -86,10 +86,15 @@ class Telling:
         if vm.told_host is host:
             self._section(vm, host, section, _name(vm))
 
-    def gone(self, vm: Vm, host: Host, end: Tombstone | None) -> None:
+    def gone(self, vm: Vm, host: Host) -> None:
         """Tell that *host*, the last one, no longer lists the VM."""
         if vm.told_host is not None:
-            self.events.append(VmGone(vm.id, host.id, end))
+            self.events.append(VmGone(vm.id, host.id, vm.end))
+
+    def relist(self, reason: str) -> None:
+        """Tell subscribers to read everything anew, if they were told of VMs at all."""
+        if self.begun:
+            self.events.append(RelistEvent(reason))
 
     def _sections(self, vm: Vm, host: Host, name: str | None) -> None:
         for section in Section:

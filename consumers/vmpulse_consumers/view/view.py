@@ -49,6 +49,8 @@ CANARY_MISSING_S: Final = 6.0
 """Two canaries missed: the trouble is ours or the broker's."""
 GRACE_S: Final = 30.0
 """After the broker is back, silence counts only so much later: twice an agent's longest back-off."""
+TELL_AT_LATEST_S: Final = 30.0
+"""After so long on the stream VMs are told of, even if some host has not been confirmed: twice LOST_S."""
 FORGOTTEN_S: Final = 30.0
 """Several times as long as any request may take."""
 SEQ_JUMP: Final = 1 << 32
@@ -86,6 +88,7 @@ class View:
         self.started = now
         self.broker_ok = False
         self._canary_at: float | None = None
+        self._heard_from: float | None = None
         self._silence_from = now
         self._telling = Telling(self.runtime)
         self._placement = Placement(self.runtime, self._telling)
@@ -179,8 +182,10 @@ class View:
         first = host.frame_seq <= host.roster_as_of
         changed = self.runtime.store(host.block, frame)
         host.frame_ms, host.frame_seq, host.host_stats = frame.monotonic_ms, frame.seq, frame.host_stats
-        # With a roster's first frame all is news: only now it is known that an unknown status is not just unheard of.
-        for row in range(frame.count) if first else changed:
+        if first:
+            # Only now it is known that a status is not just unheard of, but unknown to the host too.
+            changed = sorted({*changed, *self.runtime.unknown(host.block)})
+        for row in changed:
             self._placement.status_said(host, row, now)
         if frame.digest != host.own_digest() and frame.seq > host.reply_as_of:
             self.counts.digest_mismatches += 1
@@ -333,10 +338,15 @@ class View:
                 self._silence_from = now + GRACE_S
                 self._telling.events.append(BrokerEvent(back=True))
         self._canary_at = now
+        self._heard_from = now if self._heard_from is None else self._heard_from
 
     def reconnected(self, now: float) -> None:
-        """The stream's connection was lost and is back: hosts may have lost theirs with it, so they get the grace."""
+        """The stream's connection was lost and is back: hosts may have lost theirs with it, so they get the grace.
+
+        Another view of our name may have told of changes that we never saw, so subscribers read everything anew.
+        """
         self._silence_from = now + GRACE_S
+        self._telling.relist("the view was cut off from its stream, and another may have told of changes meanwhile")
 
     def tick(self, now: float) -> None:
         """Judge silence, and take up requests that were put off until now. Call it about once a second."""
@@ -350,10 +360,18 @@ class View:
             if host.retry_at and host.retry_at <= now:
                 host.retry_at = 0.0
                 self._want(host)
+        # After all hosts: of many that are lost at once, each itself is told before any of their VMs.
+        for host in self.hosts.values():
             self._judge_hearing(host, now)
-        self._placement.judge_transits(now)
-        if not self._telling.begun and not self.not_ready(now):
+        self._placement.tell_transits(now)
+        if not self._telling.begun and self._may_tell(now):
             self._telling.begin(self.vms.values(), now)
+
+    def _may_tell(self, now: float) -> bool:
+        """Whether the picture is built up; a host that never answers must not keep all others from being told of."""
+        if not self.not_ready(now):
+            return True
+        return self.broker_ok and self._heard_from is not None and now - self._heard_from >= TELL_AT_LATEST_S
 
     def _judge_hearing(self, host: Host, now: float) -> None:
         """What is said of all VMs of a host changes when it is heard, or no longer."""
@@ -466,15 +484,13 @@ class View:
     def _apply_roster(self, host: Host, roster: stream.Roster, as_of: int, now: float, *, met: bool) -> None:
         """Replace what we know of a host's VMs. *met*: an epoch was confirmed, so what is listed has not just begun."""
         before = Before(host)
-        left, passed = self._placement.departed(host, roster, now), self._placement.passed_through(host, roster)
+        before.keep_infos(host, roster)
         host.replace_roster(roster, as_of, self.bodies)
         host.block = self.runtime.allocate(len(host.vms))
         # Values are of one life: what began another is not said to be what the last one was until its frame comes.
         self.runtime.carry(before.block, host.block, before.same_lives(host))
         self.runtime.release(before.block)
-        self._placement.listed(host, before, left, now, met=met)
-        for end in passed:
-            self._placement.end_transit(host, end, now)
+        self._placement.listed(host, before, now, met=met)
         self._want(host)
 
     def _step(self, host: Host, given: HostInput, now: float) -> None:

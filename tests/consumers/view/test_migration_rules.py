@@ -6,10 +6,12 @@ import pytest
 
 from tests.consumers.view.back_to_back import FAILED, MIGRATED, STOPPED, SimpleHost, Table, vm_number
 from tests.consumers.view.situations import HOST, OTHER, live_table
+from vmpulse_agent.hypervisor import Exit
 from vmpulse_consumers.http.queries import VmQuery
 from vmpulse_consumers.http.vm_list import vm_page
-from vmpulse_consumers.view.ownership import TRANSIT_FORGOTTEN_S, TRANSIT_S
+from vmpulse_consumers.view.ownership import TRANSIT_S
 from vmpulse_consumers.view.rows import fleet_row
+from vmpulse_contract import limits
 from vmpulse_contract.values import VmStatus
 
 VM = vm_number(1)
@@ -100,18 +102,29 @@ def test_a_vm_that_has_left_is_said_to_migrate_and_then_unknown_never_down(keeps
 
 
 @pytest.mark.parametrize("keeps", [True, False])
-def test_in_the_end_those_who_list_it_are_believed(keeps: bool) -> None:  # noqa: FBT001 - cases
-    """Nothing was seen of it for as long as tombstones last: it is Down where it is defined, or else gone."""
+def test_when_its_source_tells_no_more_those_who_list_it_are_believed(keeps: bool) -> None:  # noqa: FBT001 - cases
+    """The source's tombstone is over: the VM is Down where it is defined, or else gone."""
     table = live_table(hosts=2)
     (table.host.stop_vm if keeps else table.host.undefine_vm)(VM, table.now, MIGRATED)
     table.step()
-    vm = table.view.transits[VM]
-    assert vm.transit is not None
-    vm.transit = vm.transit._replace(since=table.now - TRANSIT_FORGOTTEN_S)
+    assert VM in table.view.transits
+    table.host.session.tombstones.clear()
+    table.host.define_vm(vm_number(9))
     table.step()
     assert not table.view.transits
     assert (VM in table.view.vms) is keeps
     assert not keeps or said(table) == (HOST, "Down")
+
+
+def test_no_clock_of_ours_ends_a_transit() -> None:
+    """The view is cut off for a day: the VM that was on its way is Unknown, and neither gone nor Down."""
+    table = live_table(hosts=2)
+    table.host.undefine_vm(VM, table.now, MIGRATED)
+    table.step()
+    for _ in range(24):
+        table.now += 3600
+        table.view.tick(table.now)
+    assert said(table) == (HOST, "Unknown")
 
 
 def test_what_came_and_ended_unseen_is_no_longer_in_transit() -> None:
@@ -174,3 +187,68 @@ def test_lists_and_counts_have_a_vm_in_transit() -> None:
     assert listed(VmQuery(text="vm-2")) == [2]
     row = fleet_row(table.view, table.now)
     assert (row.vms, sum(row.freshness.values())) == (6, 6)
+
+
+@pytest.mark.parametrize("reason", [STOPPED, MIGRATED])
+def test_an_earlier_life_elsewhere_ends_no_transit(reason: Exit) -> None:
+    """A host tells, newly, how the VM once ended there, before it left its source just now: that is no news of it."""
+    table = live_table(hosts=2)
+    source, target = table.hosts[HOST], table.hosts[OTHER]
+    target.define_vm(VM)
+    target.start_vm(VM)
+    target.look(table.now)
+    target.undefine_vm(VM, table.now, reason)
+    target.look(table.now)
+    target.queue.clear()
+    table.now += 60
+    source.undefine_vm(VM, table.now, MIGRATED)
+    hear(table, source)
+    hear(table, target)
+    assert said(table) == (HOST, "Migration Source")
+
+
+def test_only_the_tombstone_of_the_life_that_ended_says_that_it_migrated() -> None:
+    """An earlier life moved away and came back; the present one just ended, and that is what is told."""
+    table = live_table(hosts=2)
+    source = table.hosts[HOST]
+    source.undefine_vm(VM, table.now, MIGRATED)
+    source.look(table.now)
+    source.define_vm(VM)
+    source.start_vm(VM)
+    table.step()
+    source.stop_vm(VM, table.now)
+    table.step()
+    assert said(table) == (HOST, "Down")
+    assert not table.view.transits
+
+
+@pytest.mark.parametrize("status", [VmStatus.PAUSED, VmStatus.WAIT_FOR_LAUNCH, VmStatus.RESTORING_STATE])
+def test_what_begins_without_running_takes_over_from_nobody_who_runs_it(status: VmStatus) -> None:
+    """It is paused, being launched or being restored there, and Up here: the owner stays until it runs there."""
+    table = live_table(hosts=2)
+    target = table.hosts[OTHER]
+    target.receive_vm(VM)
+    target.domains[VM].moving = status
+    table.step()
+    table.step()
+    assert said(table) == (HOST, "Up")
+    target.domains[VM].moving = None
+    table.step()
+    assert said(table) == (OTHER, "Up")
+
+
+def test_a_host_has_no_more_vms_in_transit_than_it_may_have_tombstones() -> None:
+    """Whoever claims again and again that VMs have left does not fill the view."""
+    table = live_table(hosts=1, vms=1)
+    most = limits.TOMBSTONES_PER_HOST.maximum
+    for number in range(2, most + 40):
+        table.host.define_vm(vm_number(number))
+        table.host.start_vm(vm_number(number))
+        table.now += 1
+        table.host.look(table.now)
+        table.host.undefine_vm(vm_number(number), table.now, MIGRATED)
+        table.now += 1
+        table.host.tick(table.now)
+        table.deliver()
+    assert len(table.view.transits) == most
+    assert len(table.view.vms) == most + 1
