@@ -29,6 +29,8 @@ STAMP = VENV / "vmpulse.stamp"
 LOCKS = (ROOT / "requirements" / "build.txt", ROOT / "requirements" / "dev.txt")
 BROKER = "rabbitmq-server"
 MONITOR = "prometheus"
+WORKER_TOOLS = "amqp-tools"
+DISPENSABLE = {BROKER, MONITOR, WORKER_TOOLS}
 BASE_PACKAGES = (BROKER, "gcc", "libvirt-dev", "pkg-config", "python3-dev", "python3-venv")
 LAB_PACKAGES = (
     *("iproute2", "libvirt-clients", "libvirt-daemon", "libvirt-daemon-driver-qemu", "libvirt-daemon-system"),
@@ -36,7 +38,7 @@ LAB_PACKAGES = (
 )
 COMPOSE_PACKAGES = ("ca-certificates", "debootstrap", "docker-compose", "docker.io", "iptables", "slirp4netns")
 PROFILES = {
-    "test": (*BASE_PACKAGES, MONITOR, "amqp-tools"),
+    "test": (*BASE_PACKAGES, MONITOR, WORKER_TOOLS),
     "demo": BASE_PACKAGES,
     "lab": BASE_PACKAGES + LAB_PACKAGES,
     "compose": BASE_PACKAGES + LAB_PACKAGES + COMPOSE_PACKAGES,
@@ -126,7 +128,6 @@ def tool_present(package: str) -> bool:
         query = ("pkg-config", "--exists", "libvirt")
         return shutil.which(query[0]) is not None and subprocess.run(query, check=False).returncode == 0
     programs = {
-        "amqp-tools": "amqp-consume",
         "debootstrap": "debootstrap",
         "docker-compose": "docker-compose",
         "docker.io": "dockerd",
@@ -141,6 +142,7 @@ def tool_present(package: str) -> bool:
         "pkg-config": "pkg-config",
         BROKER: BROKER,
         MONITOR: MONITOR,
+        WORKER_TOOLS: "amqp-consume",
     }
     return package not in programs or shutil.which(programs[package]) is not None
 
@@ -171,8 +173,8 @@ def may_sudo() -> bool:
 
 
 def do_without(missing: Sequence[str], remedy: str) -> None:
-    """Without a broker or Prometheus the tests that need them are skipped; everything else is needed."""
-    if in_ci() or not {BROKER, MONITOR}.issuperset(missing):
+    """Without broker, Prometheus or amqp-tools the tests that need them are skipped; everything else is needed."""
+    if in_ci() or not DISPENSABLE.issuperset(missing):
         fail(remedy)
     say(f"going on without {' and '.join(missing)}, tests and programs that need them will say so ({remedy})")
 

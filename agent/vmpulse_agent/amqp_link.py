@@ -14,6 +14,7 @@ import asyncio
 import logging
 import random
 import re
+import threading
 import time
 from datetime import UTC, datetime
 from itertools import count
@@ -28,7 +29,16 @@ from pamqp.commands import Basic
 from vmpulse_agent.errors import HostTaken
 from vmpulse_contract import topology
 from vmpulse_contract.topology import Kind
-from vmpulse_edges.amqp_connection import PART_S, QUEUE_DELETED, broker_errors, connect, explain, reporter, within
+from vmpulse_edges.amqp_connection import (
+    PART_S,
+    QUEUE_DELETED,
+    broker_errors,
+    connect,
+    explain,
+    heed_cancel,
+    reporter,
+    within,
+)
 from vmpulse_edges.errors import BrokerError, BrokerRefused, BrokerUnreachable
 
 if TYPE_CHECKING:
@@ -91,7 +101,7 @@ class LinkCounters(msgspec.Struct):
     confirmed: int = 0
     refused: int = 0
     lost: int = 0
-    """Not confirmed when the connection ended: sessions say all of it again, from state."""
+    """Not confirmed when the connection ended: sessions say what it told again, from state."""
     blocked_s: float = 0.0
     """Seconds in which the broker, although connected, took nothing from a host; added up over the hosts."""
 
@@ -123,6 +133,8 @@ class AmqpLink:
         self._ever_up = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._rpc_lock = asyncio.Lock()
+        self._blocked_lock = threading.Lock()
+        """So that no scrape sees a time both as going on and as over: the counter would fall later."""
 
     @property
     def connected(self) -> bool:
@@ -140,8 +152,10 @@ class AmqpLink:
 
     def blocked_s(self, now: float) -> float:
         """``counters.blocked_s`` and what goes on at *now*. May be called from any thread."""
-        began = [flow.blocked_since for flow in list(self._flows.values())]
-        return self.counters.blocked_s + sum(now - since for since in began if since is not None)
+        with self._blocked_lock:
+            began = [flow.blocked_since for flow in list(self._flows.values())]
+            # A scrape may have read its clock a moment before.
+            return self.counters.blocked_s + sum(max(0.0, now - since) for since in began if since is not None)
 
     # --- life ---------------------------------------------------------------------------------------------------
 
@@ -157,6 +171,7 @@ class AmqpLink:
                 if isinstance(error, BrokerRefused) and not self._ever_up:
                     raise
                 log.warning("%s; trying again within %.1f s", error, backoff)
+            heed_cancel()
             if clock() - started > BACKOFF_MOST_S:
                 # Only then: a broker that takes us and soon throws us out must not be stormed either.
                 backoff = BACKOFF_FIRST_S
@@ -268,9 +283,10 @@ class AmqpLink:
         flow.agent.link_up()
 
     def _unblock(self, flow: Flow) -> None:
-        if flow.blocked_since is not None:
-            self.counters.blocked_s += asyncio.get_running_loop().time() - flow.blocked_since
-            flow.blocked_since = None
+        with self._blocked_lock:
+            if flow.blocked_since is not None:
+                self.counters.blocked_s += asyncio.get_running_loop().time() - flow.blocked_since
+                flow.blocked_since = None
 
     def _down(self) -> None:
         if self.away_since is None:
@@ -361,9 +377,11 @@ class AmqpLink:
             self.counters.refused += 1
             log.info("host %s: the broker refused a %s", flow.agent.host, message.kind)
         except BrokerError as error:
-            # The link's own supervision sees the end of the connection; the session says the change again then.
+            # The link's own supervision sees the end of the connection; the session says it all again then.
             self.counters.lost += 1
             log.debug("host %s: a %s was not published: %s", flow.agent.host, message.kind, error)
+            if message.kind is Kind.DEVICES:
+                flow.agent.devices_lost()
             return
         finally:
             flow.in_flight.pop(number, None)

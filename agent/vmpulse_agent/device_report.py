@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from vmpulse_contract import limits, wire
-from vmpulse_contract.devices import DeviceMessage, DeviceRecord
+from vmpulse_contract.devices import DeviceMessage, DeviceRecord, check_record
 from vmpulse_contract.errors import MessageError
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def _size(record: DeviceRecord) -> int | None:
     """The bytes of a record in a message; None for one that a reader would refuse, and with it all the others'."""
     try:
         raw = wire.write(record)
-        wire.check_texts(wire.read(raw, DeviceRecord).stats, "devices")
+        check_record(wire.read(raw, DeviceRecord))
     except MessageError:
         return None
     size = len(raw) + KEY_BYTES

@@ -75,7 +75,10 @@ class Publisher(Protocol):
     """What a host needs from the broker link."""
 
     def publish(self, agent: HostAgent, message: Outgoing) -> None:
-        """Send one message; report confirms of changes to ``agent.confirmed`` or ``agent.refused``."""
+        """Send one message. Confirms of changes go to ``agent.confirmed`` or ``agent.refused``.
+
+        Device statistics that a broken connection took with it go to ``agent.devices_lost``.
+        """
 
     async def attach(self, agent: HostAgent) -> None:
         """Begin to serve the host: its rpc queue now, and ``agent.link_up`` as soon as messages can be sent."""
@@ -387,6 +390,11 @@ class HostAgent:
     def refused(self, change: ChangeKey, seq: int) -> None:
         """The broker has refused a change event."""
         self.session.refused(change, seq, self._now())
+        self._pump()
+
+    def devices_lost(self) -> None:
+        """Part of a report of devices never came to the broker: the next sample is said in its place."""
+        self.session.report_devices(self._now())
         self._pump()
 
     def _pump(self) -> None:

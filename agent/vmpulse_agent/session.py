@@ -10,7 +10,7 @@ Rules of this file.
   roster was not.
 - A section changes at most once per ``damping_s`` on the wire; the last state is always sent (promise A4).
 - Device statistics are no part of the stream and have numbers of their own. A report that falls due while the broker is
-  away is made up for on reconnect, by the newest sample.
+  away is made up for on reconnect, by the newest sample; one that was lost on its way falls due again.
 
 Times are seconds on the caller's monotonic clock; the wire carries milliseconds since the epoch began.
 """

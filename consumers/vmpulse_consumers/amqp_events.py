@@ -45,8 +45,7 @@ WINDOW_BYTES: Final = 1 << 20
 """What they may weigh: so much at most stands before the canary on a slow connection."""
 POLL_S: Final = 0.5
 """How soon it is seen that the canary is back."""
-REFUSED_PAUSE_S: Final = 1.0
-"""A broker that does not take an event is asked again, but not in a frenzy."""
+REFUSED: Final = "events are refused: a worker's queue is full and was declared with x-overflow reject-publish"
 TOO_LATE: Final = "the broker was away for so long that what happened meanwhile is no longer kept"
 
 
@@ -63,6 +62,7 @@ class EventPublisher:
         self.url = url
         self._teller = teller
         self._may = may
+        self._refuses = False
 
     async def session(self, connection: AbstractConnection, closed: asyncio.Future[str]) -> None:
         """Publish until the connection ends; *closed* is told if that happens here."""
@@ -89,7 +89,7 @@ class EventPublisher:
                 await self._publish(channel, batch)
 
     async def _publish(self, channel: AbstractChannel, batch: list[Entry]) -> None:
-        """Publish a few events and wait for their confirms; those before the first that failed are done."""
+        """Publish a few events and wait for their confirms; those before the first that was not answered are done."""
         sent = await asyncio.gather(
             # Order is kept: tasks start in order, and aiormq's channel lock serves the first to come.
             *(self._send(channel, entry.text) for entry in batch),
@@ -98,24 +98,35 @@ class EventPublisher:
         for result in sent:
             if isinstance(result, BaseException):
                 raise result
-            if not result:
-                await asyncio.sleep(REFUSED_PAUSE_S)
-                return
             self._teller.published.upto += 1
-            self._teller.published.events += 1
+            self._count(taken=result)
 
     async def _relist(self, channel: AbstractChannel, after: int) -> None:
         """Say that everything up to number *after* will not be told any more."""
-        if not await self._send(channel, self._teller.relist(after, TOO_LATE)):
-            await asyncio.sleep(REFUSED_PAUSE_S)
-            return
+        taken = await self._send(channel, self._teller.relist(after, TOO_LATE))
         published = self._teller.published
         log.warning("%d events were not published: %s", after - published.upto, TOO_LATE)
         published.skipped += after - published.upto
         published.upto = after
+        if not taken:
+            published.refused += 1
+
+    def _count(self, *, taken: bool) -> None:
+        """Count an answer of the broker.
+
+        It refuses where one queue is full that was declared to refuse, though all others have taken the event. So it
+        is not published again: one worker's queue would stop the events of all.
+        """
+        if taken:
+            self._teller.published.events += 1
+        else:
+            self._teller.published.refused += 1
+        if self._refuses is taken:
+            self._refuses = not taken
+            log.warning("%s", "events are taken again" if taken else REFUSED)
 
     async def _send(self, channel: AbstractChannel, text: bytes) -> bool:
-        """Publish one event and wait for its confirm. False: the broker does not take it now."""
+        """Publish one event and wait for the broker's answer: whether all queues that are bound have taken it."""
         event = msgspec.json.decode(text, type=CloudEvent)
         try:
             with broker_errors(self.url):
@@ -126,7 +137,6 @@ class EventPublisher:
                     properties=self._properties(event),
                 )
         except aiormq.exceptions.DeliveryError:
-            log.info("the broker did not take event %s", event.id)
             return False
         return True
 

@@ -7,7 +7,7 @@ import logging
 import random
 from typing import TYPE_CHECKING, Final
 
-from vmpulse_edges.amqp_connection import PART_S, broker_errors, connect, reporter, within
+from vmpulse_edges.amqp_connection import PART_S, broker_errors, connect, heed_cancel, reporter, within
 from vmpulse_edges.errors import BrokerError, BrokerRefused
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ async def keep_up(
             if isinstance(error, BrokerRefused) and not ever:
                 raise
             log.warning("%s; trying again within %.1f s", error, backoff)
+        heed_cancel()
         if clock() - started > BACKOFF_MOST_S:
             # Only then: a broker that takes us and soon throws us out must not be stormed either.
             backoff = BACKOFF_FIRST_S

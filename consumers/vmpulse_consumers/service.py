@@ -11,7 +11,7 @@ from vmpulse_consumers.amqp_events import EventPublisher
 from vmpulse_consumers.amqp_requests import Requests
 from vmpulse_consumers.amqp_stream import Stream
 from vmpulse_consumers.events.log import EventLog
-from vmpulse_consumers.events.teller import Teller
+from vmpulse_consumers.events.teller import Backlog, Teller
 from vmpulse_consumers.view import HostState, View
 from vmpulse_consumers.view.events import BrokerEvent, HostEvent, RelistEvent
 from vmpulse_contract.errors import HostDidNotAnswer, MessageError, VerbError
@@ -46,6 +46,7 @@ class ViewService:
         self.instance = secrets.token_hex(4)
         self.view = View(self.clock())
         self.teller = Teller(name, EventLog(self.instance))
+        self.backlog = Backlog(self.teller)
         self.publisher = EventPublisher(url, self.teller, lambda: self.view.broker_ok)
         self.requests = Requests(url, f"vmpulse.view.{name} requests", beside=self.publisher.session)
         self.stream = Stream(url, name, self.instance, self.view, rejected=self._rejected, applied=self._applied)
@@ -64,6 +65,7 @@ class ViewService:
         async with asyncio.TaskGroup() as group:
             group.create_task(self.requests.run())
             group.create_task(self.stream.run())
+            group.create_task(self.backlog.run())
             group.create_task(self._tick_loop())
             group.create_task(self._canary_loop())
 
@@ -86,7 +88,7 @@ class ViewService:
             events = self.view.drain_events()
             for event in events:
                 _log(event)
-            self.teller.tell(events)
+            self.backlog.tell(events)
         if self.view.wants_requests:
             for request in self.view.drain_requests(self.clock()):
                 self._spawn(self._ask(request))

@@ -15,7 +15,7 @@ from typing import Final
 from msgspec import Struct
 
 from vmpulse_contract import limits, wire
-from vmpulse_contract.errors import MalformedMessage, MessageTooBig, TooManyVms
+from vmpulse_contract.errors import DeviceStatsTooBig, MalformedMessage, MessageTooBig, TooManyVms
 from vmpulse_contract.stream import Count, Epoch, Uuid
 from vmpulse_contract.verbs import DeviceStats
 
@@ -45,6 +45,14 @@ class DeviceMessage(Struct, frozen=True):
     vms: dict[Uuid, DeviceRecord]
 
 
+def check_record(record: DeviceRecord) -> None:
+    """Hold one VM's record to the limits. Raises MessageError."""
+    wire.check_texts(record.stats, "devices")
+    size = len(wire.write(record.stats))
+    if size > limits.DEVICE_STATS_BYTES.maximum:
+        raise DeviceStatsTooBig(size, "devices")
+
+
 class PackedDevices(Struct, array_like=True, frozen=True):
     """A DeviceMessage as it travels: ``vms`` is a zlib stream (RFC 1950) of the msgpack map."""
 
@@ -72,7 +80,7 @@ def read_devices(raw: bytes) -> DeviceMessage:
     if len(vms) > limits.VMS_PER_HOST.maximum:
         raise TooManyVms(len(vms), "devices")
     for record in vms.values():
-        wire.check_texts(record.stats, "devices")
+        check_record(record)
     return DeviceMessage(packed.version, packed.epoch, packed.number, packed.monotonic_ms, vms)
 
 

@@ -9,6 +9,7 @@ ContractError
 │   ├── HashMismatch          a body that does not hash to its own hash
 │   └── LimitBreached         a limit of limits.py does not hold; ``limit`` says which
 │       ├── MessageTooBig, BodyTooBig, TooManyVms, TooManyIds, TooManyTombstones
+│       ├── DeviceStatsTooBig
 │       └── TooManyApps, TooManyInterfaces, TooManyAddresses, TooManyLabels, TextTooLong
 ├── VerbError               an answer to a request that is not the reply asked for; ``code`` travels
 │   ├── UnknownVerb, BadRequest, NotAllowed, NotReady, HypervisorFailed, ReplyFailed
@@ -101,6 +102,12 @@ class TooManyVms(LimitBreached):
     """A host names more VMs than a host may have."""
 
     limit = limits.VMS_PER_HOST
+
+
+class DeviceStatsTooBig(LimitBreached):
+    """The device statistics of one VM are longer than anything a host reports."""
+
+    limit = limits.DEVICE_STATS_BYTES
 
 
 class TooManyIds(LimitBreached):

@@ -41,6 +41,11 @@ BODY_PUSH_BYTES: Final = Limit(
     64 << 10,
     "larger bodies are fetched by verb, so that one talkative guest cannot fill the stream's queue",
 )
+DEVICE_STATS_BYTES: Final = Limit(
+    "device statistics bytes per VM",
+    64 << 10,
+    "hundreds of disks and cards; a view keeps the last ones of every VM, 4,096 of a host",
+)
 NESTING: Final = Limit("nesting levels", 1024, "the C unpacker of msgpack refuses deeper input by itself")
 
 TABLE: Final = (
@@ -55,6 +60,7 @@ TABLE: Final = (
     TEXT_CHARACTERS,
     BODY_BYTES,
     BODY_PUSH_BYTES,
+    DEVICE_STATS_BYTES,
     NESTING,
 )
 """All limits, in the order in which the documentation lists them."""

@@ -36,7 +36,7 @@ QUEUE_DELETED: Final = BrokerUnreachable("a queue of ours was deleted")
 async def connect(url: BrokerUrl, name: str) -> AbstractConnection:
     """Open a connection. Raises BrokerUnreachable or BrokerRefused, with the remedy in the message."""
     try:
-        return await aio_pika.connect(
+        connection = await aio_pika.connect(
             host=url.host,
             port=url.port,
             login=url.user,
@@ -49,7 +49,7 @@ async def connect(url: BrokerUrl, name: str) -> AbstractConnection:
         )
     except (aiormq.exceptions.ProbableAuthenticationError, aiormq.exceptions.AuthenticationError) as error:
         raise BrokerRefused(
-            f"the broker at {url} refuses the user {url.user!r}: check its password and that the user exists"
+            f"the broker at {url} refuses the user {url.user!r}; check its password and that the user exists"
         ) from error
     except aiormq.exceptions.ConnectionNotAllowed as error:
         raise BrokerRefused(f"the broker at {url} refuses us: {explain(error)}; check vhost and permissions") from error
@@ -60,13 +60,19 @@ async def connect(url: BrokerUrl, name: str) -> AbstractConnection:
             ) from error
         # aiormq does not hand on the broker's words to the opening of a virtual host.
         raise BrokerRefused(
-            f"the broker at {url} closes the door: check that the virtual host {url.vhost!r} exists and that the user "
+            f"the broker at {url} closes the door; check that the virtual host {url.vhost!r} exists and that the user "
             f"{url.user!r} has permissions for it"
         ) from error
     except (OSError, UnicodeError, aiormq.exceptions.AMQPError, TimeoutError) as error:
         raise BrokerUnreachable(
             f"no broker answers at {url}: {explain(error)}; check that RabbitMQ runs there and the address"
         ) from error
+    try:
+        heed_cancel()
+    except asyncio.CancelledError:
+        await within(PART_S, connection.close())
+        raise
+    return connection
 
 
 def explain(error: BaseException | None) -> str:
@@ -93,12 +99,25 @@ def broker_errors(url: BrokerUrl) -> Iterator[None]:
         if task is None or task.cancelling():
             raise
         # Nobody cancelled us: aiormq hands its own reader's end, after missed heartbeats, to all who wait.
-        raise BrokerUnreachable(f"the broker at {url} is silent") from error
+        raise BrokerUnreachable(f"the broker at {url} is silent; check whether it hangs, and the network") from error
     except Exception as error:
         # A bare Exception is what aiormq gives those who wait when the peer just hangs up.
         if not isinstance(error, AWAY) and type(error) is not Exception:
             raise
-        raise BrokerUnreachable(f"the broker at {url} ended the connection: {explain(error)}") from error
+        raise BrokerUnreachable(
+            f"the broker at {url} ended the connection: {explain(error)}; check its log, and that it still runs"
+        ) from error
+
+
+def heed_cancel() -> None:
+    """Raise CancelledError if the running task was told to end.
+
+    For loops that connect again and again: a cancel that falls into aiormq's connecting may come out as any error, or
+    not at all (asyncio.wait_for drops one that races with the end of what it waits for), and the loop would go on.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 async def within(seconds: float, parting: Coroutine[None, None, None]) -> None:

@@ -10,7 +10,7 @@ from vmpulse_contract.errors import SettingsError
 
 TIMEOUT_S: Final = 3.0
 ANSWER_BYTES: Final = 4096
-ALLOWED: Final = "http://HOST:PORT, without a path"
+ALLOWED: Final = "http://HOST:PORT with a port from 1 to 65535, without a path"
 
 
 def ask(setting: str, url: str, path: str) -> tuple[bool, str]:
@@ -48,9 +48,10 @@ def one_line(text: str) -> str:
 def _address(setting: str, url: str) -> tuple[str, int]:
     try:
         parts = urlsplit(url)
-        port = parts.port or http.client.HTTP_PORT
+        port = http.client.HTTP_PORT if parts.port is None else parts.port
     except ValueError as error:
         raise SettingsError(setting, url, ALLOWED) from error
-    if parts.scheme != "http" or not parts.hostname or parts.username is not None or parts.path not in {"", "/"}:
+    strange = parts.scheme != "http" or parts.username is not None or parts.path not in {"", "/"}
+    if strange or not parts.hostname or not port:
         raise SettingsError(setting, url, ALLOWED)
     return parts.hostname, port

@@ -72,12 +72,23 @@ async def keep_told(
     if not notifier.heard:
         return
     try:
-        while not ready():  # noqa: ASYNC110 - readiness is put together from parts that know nothing of systemd
-            await asyncio.sleep(READY_POLL_S)
+        await _until_ready(notifier, ready, status)
         notifier.say("READY=1", f"STATUS={_line(status())}")
         await _go_on(notifier, advancing, status)
     finally:
         notifier.say("STOPPING=1", "STATUS=stopping")
+
+
+async def _until_ready(notifier: Notifier, ready: Callable[[], bool], status: Callable[[], str]) -> None:
+    """Wait, and say how things stand when that takes long: nobody else tells what the start waits for."""
+    clock = asyncio.get_running_loop().time
+    tell_at = clock() + STATUS_S
+    while not ready():
+        if clock() >= tell_at:
+            notifier.say(f"STATUS={_line(status())}")
+            tell_at = clock() + STATUS_S
+        # Readiness is put together from parts that know nothing of systemd.
+        await asyncio.sleep(READY_POLL_S)
 
 
 async def _go_on(notifier: Notifier, advancing: Callable[[], bool], status: Callable[[], str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -19,7 +20,7 @@ from vmpulse_simulator.demo import Demo
 from vmpulse_simulator.errors import SimulatorError
 from vmpulse_simulator.settings import PREFIX, DemoSettings, FleetSettings, RunSettings, given
 from vmpulse_simulator.signals import run_until_told
-from vmpulse_simulator.standalone import Standalone
+from vmpulse_simulator.standalone import ASKING, Standalone
 from vmpulse_simulator.view_api import checked_url
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ def demo(options: dict[str, object]) -> int:
 
 def run(options: dict[str, object]) -> int:
     """Run ``run``."""
+    # Before there is anything to compare, asking must not end the program, as this signal does by itself.
+    signal.signal(ASKING, signal.SIG_IGN)
     chosen = filled(RunSettings, options)
     password = read_secret(chosen.broker_password_file) if chosen.broker_password_file else None
     broker = broker_url.parse("--broker-url", chosen.broker_url, password)

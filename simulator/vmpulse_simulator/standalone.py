@@ -69,6 +69,8 @@ class Standalone:
         loop = asyncio.get_running_loop()
         with contextlib.ExitStack() as stack:
             self._serve_metrics(stack)
+            # Afterwards as before: whoever asks while the agents say goodbye must not end that.
+            stack.callback(signal.signal, ASKING, signal.getsignal(ASKING))
             loop.add_signal_handler(ASKING, self._asked.set)
             stack.callback(loop.remove_signal_handler, ASKING)
             self._agents.publisher.losing = True

@@ -26,7 +26,7 @@ from tests.waiting import eventually
 from vmpulse_agent import amqp_link
 from vmpulse_agent.amqp_link import AmqpLink
 from vmpulse_agent.errors import HostTaken
-from vmpulse_contract import stream, topology, verbs, wire
+from vmpulse_contract import broker_url, stream, topology, verbs, wire
 from vmpulse_contract.sections import Section
 from vmpulse_contract.topology import Kind
 from vmpulse_contract.verbs import RosterReply, Verb
@@ -287,3 +287,14 @@ async def test_what_is_no_broker_is_unreachable(strange_port: int, broker: Priva
     """Something else that listens on the port is no broker and no crash."""
     with pytest.raises(BrokerUnreachable, match="check"):
         await connect(address(broker, strange_port), "test")
+
+
+async def test_a_link_that_is_told_to_end_while_it_connects_ends() -> None:
+    """At whatever moment: a cancel that falls into connecting is not lost, or the program would have to be killed."""
+    url = broker_url.parse("broker_url", "amqp://h001@localhost:1/")
+    for moment in range(150):
+        running = asyncio.create_task(AmqpLink(url, "ends").run())
+        await asyncio.sleep(moment / 50_000)
+        running.cancel()
+        ended, _ = await asyncio.wait({running}, timeout=5)
+        assert ended, f"after {moment / 50} ms"

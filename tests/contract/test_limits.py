@@ -8,7 +8,8 @@ from functools import partial
 import msgpack
 import pytest
 
-from vmpulse_contract import errors, limits, sections, stream, verbs, wire
+from vmpulse_contract import devices, errors, limits, sections, stream, verbs, wire
+from vmpulse_contract.devices import DeviceRecord
 from vmpulse_contract.errors import LimitBreached
 from vmpulse_contract.identity import VmId
 from vmpulse_contract.sections import GuestDetails, Info, NetIface, Section
@@ -44,6 +45,13 @@ def _details(apps: int = 0, interfaces: int = 0, addresses: int = 0) -> GuestDet
 
 def _read_details(details: GuestDetails) -> object:
     return sections.decode(Section.GUEST_DETAILS, wire.write(details))
+
+
+def _device_record(size: int) -> DeviceRecord:
+    """A record whose statistics take so many bytes: of disks that take 166 bytes each, and a last one for the rest."""
+    disks = {f"d{number:03}": verbs.DiskStats(image_id="x" * 150) for number in range((size - 90) // 166)}
+    rest = size - len(wire.write(verbs.DeviceStats(disks={**disks, "last": verbs.DiskStats(image_id="x" * 40)}))) + 40
+    return DeviceRecord(1, verbs.DeviceStats(disks={**disks, "last": verbs.DiskStats(image_id="x" * rest)}))
 
 
 Case = tuple[type[LimitBreached], Callable[[int], object]]
@@ -83,6 +91,7 @@ CASES: list[Case] = [
     (errors.TooManyIds, lambda count: verbs.read_request(msgpack.packb({"version": 1, "vmIDs": MANY_IDS[:count]}))),
     (errors.TooManyIds, lambda count: verbs.read_reply(Verb.GET_STATUS, _reply(missing=MANY_IDS[:count]))),
     (errors.TooManyIds, lambda count: verbs.read_reply(Verb.GET_CONFIG, _reply(remaining=MANY_IDS[:count]))),
+    (errors.DeviceStatsTooBig, lambda size: devices.check_record(_device_record(size))),
     (errors.TooManyTombstones, lambda count: stream.read_roster(_roster(tombs=count))),
     (errors.TooManyLabels, lambda count: stream.read_roster(_roster(labels=count))),
     (errors.TooManyApps, lambda count: sections.encode(_details(apps=count))),

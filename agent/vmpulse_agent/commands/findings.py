@@ -6,7 +6,7 @@ import asyncio
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from vmpulse_agent.errors import AgentError
+from vmpulse_agent.errors import AgentError, HypervisorTimeout
 from vmpulse_contract.errors import BadName, SettingsError
 from vmpulse_edges.errors import EdgeError
 
@@ -17,6 +17,7 @@ ITEM_S: Final = 15.0
 """No question is waited for longer."""
 WHAT_WIDTH: Final = 14
 HANGS: Final = "see whether it hangs, and look at its log"
+FAILS: Final = "look at its log"
 
 
 class Level(StrEnum):
@@ -63,9 +64,14 @@ def wrong(what: str, error: Exception) -> Finding:
 
 
 def failed(what: str, error: Exception) -> Finding:
-    """Something failed whose error says how to mend it, after the last semicolon."""
+    """Something failed whose error says how to mend it, after the last semicolon.
+
+    What libvirt itself says has no remedy with it.
+    """
     detail, _, mend = str(error).rpartition("; ")
-    return fail(what, detail or mend, mend if detail else HANGS)
+    if not detail:
+        return fail(what, mend, HANGS if isinstance(error, HypervisorTimeout) else FAILS)
+    return fail(what, detail, mend)
 
 
 async def bounded(what: str, work: Coroutine[None, None, list[Finding]]) -> list[Finding]:

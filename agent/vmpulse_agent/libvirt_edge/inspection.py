@@ -45,12 +45,17 @@ def read_write_refusal(options: LibvirtOptions) -> str | None:
 
 
 def processes(options: LibvirtOptions) -> Processes:
-    """Look at the running domains' processes. Raises libvirtError."""
-    connection = libvirt.openReadOnly(options.uri)
+    """Look at the running domains' processes. Raises HypervisorError."""
+    try:
+        connection = libvirt.openReadOnly(options.uri)
+    except libvirt.libvirtError as error:
+        raise complaints.unavailable(options.uri, error) from error
     try:
         domains = connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE)
         names = [domain.name() for domain in domains]
         hung = [domain.name() for domain in domains if _hangs(domain)]
+    except libvirt.libvirtError as error:
+        raise complaints.failed("the list of running domains", error) from error
     finally:
         connection.close()
     local = is_local_qemu(options.uri)

@@ -91,14 +91,28 @@ def _data(event: VmAppeared | VmStatusChanged | VmSectionHeld | VmMigrated | VmG
     match event:
         case VmAppeared(_, host, status, name):
             return EventData(vm=vm, name=name, host=host, status=status.label)
-        case VmStatusChanged(_, host, status, was, name):
-            return EventData(vm=vm, name=name, host=host, status=status.label, previous_status=was.label)
+        case VmStatusChanged():
+            return _of_status(event, vm)
         case VmSectionHeld():
             return _of_section(event, vm)
         case VmMigrated(_, host, was_on, name):
             return EventData(vm=vm, name=name, host=host, previous_host=was_on)
         case VmGone(_, host, end):
-            return _of_end(vm, host, end)
+            code, reason = _exit(end)
+            return EventData(vm=vm, host=host, exit_code=code, exit_reason=reason)
+
+
+def _of_status(event: VmStatusChanged, vm: str) -> EventData:
+    code, reason = _exit(event.end)
+    return EventData(
+        vm=vm,
+        name=event.name,
+        host=event.host,
+        status=event.status.label,
+        previous_status=event.was.label,
+        exit_code=code,
+        exit_reason=reason,
+    )
 
 
 def _of_section(event: VmSectionHeld, vm: str) -> EventData:
@@ -122,10 +136,8 @@ def _content(event: VmSectionHeld) -> SectionBody | None:
         return None
 
 
-def _of_end(vm: str, host: HostId, end: Tombstone | None) -> EventData:
-    if end is None:
-        return EventData(vm=vm, host=host)
-    return EventData(vm=vm, host=host, exit_code=end.exit_code.name.lower(), exit_reason=end.exit_reason.name.lower())
+def _exit(end: Tombstone | None) -> tuple[str | None, str | None]:
+    return (None, None) if end is None else (end.exit_code.name.lower(), end.exit_reason.name.lower())
 
 
 def routing_key(view: str, event: CloudEvent) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from vmpulse_consumers.view.events import Event
+
+
+SLICE: Final = 500
+"""Events told in one go, some 5 ms. Readers take as many at a time, so who reads fast does not fall behind."""
+MOST: Final = 400_000
+"""Events that may wait to be told, some 60 MB."""
 
 
 class Bell:
@@ -46,12 +52,14 @@ class Published:
     """How far the broker has confirmed events; whoever publishes them keeps it.
 
     ``upto`` is the number of the last one that needs no further publishing, ``events`` counts those confirmed,
-    ``skipped`` those that were no longer kept when their turn came.
+    ``refused`` those that it refused since some queue was full, ``skipped`` those that were no longer kept when their
+    turn came.
     """
 
     def __init__(self) -> None:
         self.upto = 0
         self.events = 0
+        self.refused = 0
         self.skipped = 0
 
 
@@ -107,6 +115,43 @@ class Teller:
             data=described.data,
         )
         return msgspec.json.encode(event)
+
+
+class Backlog:
+    """Has events told slice by slice, so that those who read them and all others get their turn in between.
+
+    A fleet of 240,000 VMs that is lost in one tick is told in some seconds. What waits is what the view has just made,
+    about 150 bytes for each event, and at most MOST of them: what exceeds that is told at once, at the cost of whoever
+    brings it.
+    """
+
+    def __init__(self, teller: Teller) -> None:
+        self._teller = teller
+        self._waiting: deque[Event] = deque()
+        self._some = asyncio.Event()
+
+    def tell(self, events: list[Event]) -> None:
+        """Have events told, after those that were brought before; a few of them at once, if nothing waits."""
+        self._waiting.extend(events)
+        while len(self._waiting) > MOST:
+            self._slice()
+        if len(events) == len(self._waiting) <= SLICE:
+            self._slice()
+        if self._waiting:
+            self._some.set()
+
+    async def run(self) -> None:
+        """Tell what waits, for ever."""
+        while True:
+            await self._some.wait()
+            while self._waiting:
+                self._slice()
+                await asyncio.sleep(0)
+            self._some.clear()
+
+    def _slice(self) -> None:
+        count = min(SLICE, len(self._waiting))
+        self._teller.tell([self._waiting.popleft() for _ in range(count)])
 
 
 def _now() -> str:

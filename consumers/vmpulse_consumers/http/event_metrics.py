@@ -30,6 +30,7 @@ class EventCollector(Collector):
         yield by(
             "vmpulse_events_skipped", "Fleet events that were let go before the broker came.", teller.published.skipped
         )
+        yield by("vmpulse_events_refused", "Fleet events that a full queue has refused.", teller.published.refused)
         yield GaugeMetricFamily("vmpulse_event_streams", "Event streams that are open.", streams.open)
         yield by("vmpulse_event_streams_refused", "Event streams refused, for too many are open.", streams.refused)
         dropped = streams.dropped

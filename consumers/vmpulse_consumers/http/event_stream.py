@@ -20,9 +20,9 @@ from litestar.response.base import ASGIResponse
 from msgspec import Meta, Struct
 
 from vmpulse_consumers.events.log import ALLOWED_TOKEN, FellBehind
-from vmpulse_consumers.http.queries import documented, read, words
+from vmpulse_consumers.http.connection import Connection, connection_of
+from vmpulse_consumers.http.queries import VM_TEXT_ALLOWED, VmText, documented, read, words
 from vmpulse_consumers.http.refusals import Refused, shorten
-from vmpulse_consumers.http.wire import Wire, wire_of
 from vmpulse_contract import identity
 from vmpulse_contract.fleet import EventType
 
@@ -41,7 +41,7 @@ RETRY_MS: Final = 2000
 """When a browser that lost the stream comes back."""
 RETRY_AFTER_S: Final = 10
 PAUSE_S: Final = 0.1
-"""Between two sends to one client: what happens meanwhile travels together, so none costs more than ten a second."""
+"""After a client was sent all there is: what happens meanwhile travels together, so news cost ten sends a second."""
 SEND_EVENTS: Final = 500
 SEND_BYTES: Final = 256 << 10
 SOCKET_BYTES: Final = 256 << 10
@@ -52,7 +52,7 @@ SLOW: Final = "slow"
 BEHIND: Final = "behind"
 REASONS: Final = {
     SLOW: "you have read nothing for too long",
-    BEHIND: "you read so slowly that what comes next is no longer kept",
+    BEHIND: "more has happened than is kept before all of it could be sent to you; read everything anew",
 }
 
 
@@ -65,7 +65,6 @@ class Timing(Struct, frozen=True):
 
 
 HostText = Annotated[str, Meta(pattern=rf"\A(?:{identity.HOST_ID.pattern})\Z")]
-VmText = Annotated[str, Meta(pattern=rf"\A(?:{identity.VM_ID.pattern})\Z")]
 
 
 class EventQuery(Struct, frozen=True, kw_only=True):
@@ -81,7 +80,7 @@ class EventQuery(Struct, frozen=True, kw_only=True):
     ] = ()
     vm: Annotated[
         tuple[VmText, ...],
-        words("Events of this VM; repeatable.", "a UUID such as 123e4567-e89b-12d3-a456-426614174000"),
+        words("Events of this VM; repeatable.", VM_TEXT_ALLOWED),
     ] = ()
     after: Annotated[
         str | None,
@@ -178,24 +177,25 @@ class EventStream(ASGIResponse):
         self._choice = choice
         self._position = position
         self._after = position.after
+        self._said_at = 0.0
         self._started = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Stream until the client goes, is dropped, or the server stops."""
-        wire = wire_of(scope)
+        connection = connection_of(scope)
         self._streams.open += 1
         try:
-            wire.narrow(SOCKET_BYTES)
-            await self._stream(wire, receive, send)
+            connection.narrow(SOCKET_BYTES)
+            await self._stream(connection, receive, send)
         except _Dropped as dropped:
-            await self._drop(str(dropped), scope, wire, receive, send)
+            await self._drop(str(dropped), scope, connection, receive, send)
         finally:
             self._streams.open -= 1
 
-    async def _stream(self, wire: Wire, receive: Receive, send: Send) -> None:
+    async def _stream(self, connection: Connection, receive: Receive, send: Send) -> None:
         """Raises _Dropped."""
         pump = asyncio.ensure_future(self._pump(send))
-        gone, closing = asyncio.ensure_future(_gone(receive)), asyncio.ensure_future(wire.closing.wait())
+        gone, closing = asyncio.ensure_future(_gone(receive)), asyncio.ensure_future(connection.closing.wait())
         try:
             await asyncio.wait({pump, gone, closing}, return_when=asyncio.FIRST_COMPLETED)
             if pump.done():
@@ -205,24 +205,31 @@ class EventStream(ASGIResponse):
                 task.cancel()
             await asyncio.gather(pump, gone, closing, return_exceptions=True)
         if closing.done() and not closing.cancelled() and self._started:
-            await _end(wire, receive, send, b": the view stops\n\n")
+            await _end(connection, receive, send, b": the view stops\n\n")
 
     async def _pump(self, send: Send) -> None:
         """Send what happens, for ever. Raises _Dropped."""
-        teller, timing = self._streams.teller, self._streams.timing
+        teller = self._streams.teller
         self._started = True
         await self._send(send, {"type": "http.response.start", "status": 200, "headers": HEADERS})
         await self._say(send, self._first_words())
         while True:
             text = self._next()
+            behind = self._after != teller.log.last
             if text:
                 await self._say(send, text)
+            if behind:
+                await asyncio.sleep(0)  # there is more: at once, but not before others had their turn
+            elif text:
                 await asyncio.sleep(PAUSE_S)
-            elif self._after == teller.log.last:
-                before = asyncio.get_running_loop().time()
-                await teller.bell.wait(timing.keep_alive_s)
-                if asyncio.get_running_loop().time() - before >= timing.keep_alive_s:
-                    await self._say(send, b":\n\n")
+            else:
+                await teller.bell.wait(max(0.0, self._streams.timing.keep_alive_s - self._silent_s()))
+            if self._silent_s() >= self._streams.timing.keep_alive_s:
+                # With the token of what was passed over: one that gets no younger is too old in the end.
+                await self._say(send, f":\nid: {teller.log.token(self._after)}\n\n".encode())
+
+    def _silent_s(self) -> float:
+        return asyncio.get_running_loop().time() - self._said_at
 
     def _first_words(self) -> bytes:
         """Tell where the client stands, so that one that has heard nothing yet can resume, and what it has missed."""
@@ -247,6 +254,7 @@ class EventStream(ASGIResponse):
 
     async def _say(self, send: Send, text: bytes) -> None:
         await self._send(send, {"type": "http.response.body", "body": text, "more_body": True})
+        self._said_at = asyncio.get_running_loop().time()
 
     async def _send(self, send: Send, message: Any) -> None:
         try:
@@ -255,20 +263,20 @@ class EventStream(ASGIResponse):
         except TimeoutError as error:
             raise _Dropped(SLOW) from error
 
-    async def _drop(self, reason: str, scope: Scope, wire: Wire, receive: Receive, send: Send) -> None:
+    async def _drop(self, reason: str, scope: Scope, connection: Connection, receive: Receive, send: Send) -> None:
         self._streams.dropped[reason] += 1
         log.warning("event stream of %s dropped: %s", scope.get("client"), reason)
         told = msgspec.json.encode({"reason": REASONS[reason]})
-        await _end(wire, receive, send, b"event: dropped\ndata: " + told + b"\n\n")
+        await _end(connection, receive, send, b"event: dropped\ndata: " + told + b"\n\n")
 
 
-async def _end(wire: Wire, receive: Receive, send: Send, text: bytes) -> None:
+async def _end(connection: Connection, receive: Receive, send: Send, text: bytes) -> None:
     """Say a last word if the client takes it soon, and end the connection."""
     try:
         async with asyncio.timeout(PARTING_S):
             await send({"type": "http.response.body", "body": text, "more_body": False})
     except TimeoutError:
-        wire.cut()
+        connection.cut()
         await _gone(receive)
 
 

@@ -25,6 +25,7 @@ from prometheus_client.registry import Collector
 from vmpulse_consumers.http import census, series
 from vmpulse_consumers.http.census import FRESHNESS
 from vmpulse_consumers.view import HostState, View
+from vmpulse_consumers.view.rows import vm_row
 from vmpulse_contract.errors import VERB_ERRORS
 from vmpulse_contract.topology import Kind
 
@@ -55,7 +56,8 @@ class FleetCollector(Collector):
         yield labelled(GaugeMetricFamily, "vmpulse_hosts", "Hosts by state.", "state", states, HostState)
         found = census.take(view, view.hosts.values(), now)
         sizes = np.bincount(found.freshness(), minlength=len(FRESHNESS)).tolist()
-        freshness = dict(zip(FRESHNESS, sizes, strict=True))
+        freshness = Counter(dict(zip(FRESHNESS, sizes, strict=True)))
+        freshness.update(vm_row(view, now, vm).freshness for vm in view.transits.values())
         yield labelled(GaugeMetricFamily, "vmpulse_vms", "VMs by freshness.", "freshness", freshness, ())
         yield from self._counters()
 

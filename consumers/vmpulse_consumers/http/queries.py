@@ -16,9 +16,10 @@ from msgspec import Meta, Struct
 from vmpulse_consumers.http.refusals import Refused, shorten
 from vmpulse_consumers.view.rows import Freshness
 from vmpulse_consumers.view.states import HostState
+from vmpulse_contract import identity
 from vmpulse_contract.values import VmStatus
 
-VM_SORTS: Final = ("name", "host", "status", "age", "cpu", "mem", "elapsed")
+VM_SORTS: Final = ("name", "host", "id", "status", "age", "cpu", "mem", "elapsed")
 HOST_SORTS: Final = ("host", "state", "vms", "age", "silent")
 STATUSES: Final = {status.label.casefold(): status for status in VmStatus}
 OFFSET_MAXIMUM: Final = 1_000_000_000
@@ -40,6 +41,8 @@ def _sort_words(sorts: tuple[str, ...], default: str) -> Meta:
 
 Text = Annotated[str, Meta(max_length=TEXT)]
 Name = Annotated[str, Meta(min_length=1, max_length=TEXT)]
+VmText = Annotated[str, Meta(pattern=rf"\A(?:{identity.VM_ID.pattern})\Z")]
+VM_TEXT_ALLOWED: Final = "a UUID such as 123e4567-e89b-12d3-a456-426614174000"
 Label = Annotated[str, Meta(pattern="^[^:]+:", max_length=2 * TEXT)]
 Offset = Annotated[int, Meta(ge=0, le=OFFSET_MAXIMUM)]
 LABEL: Final = words("Hosts with this label; repeatable, all must hold.", "key:value, such as zone:a")
@@ -62,6 +65,14 @@ class VmQuery(Struct, frozen=True, kw_only=True):
         Text | None, words("Found in name, id, guest IPs or user, in any case.", f"up to {TEXT} characters")
     ] = None
     sort: Annotated[str, _sort_words(VM_SORTS, "host, then id")] = "host"
+    after: Annotated[
+        VmText | None,
+        words(
+            "With sort=id, VMs that come after this one, whether or not it is still there: a list read by pages, each"
+            " after the last VM of the one before, misses none that stays.",
+            VM_TEXT_ALLOWED,
+        ),
+    ] = None
     limit: Annotated[int, Meta(ge=1, le=1000), words("Rows at most; default 100.", "1 to 1000")] = 100
     offset: Annotated[Offset, OFFSET] = 0
     sections: Annotated[bool, words("Whether rows carry their sections.", "true, false")] = False

@@ -65,14 +65,23 @@ def snapshot(view: View, now: float) -> Snapshot:
     values = found.cpu_user(), found.cpu_sys(), found.mem_usage()
     for column in values:
         column[unheard] = np.nan
+    # Who is in transit between two hosts is on its source, and nothing of it is measured.
+    numbers = {host.id: number for number, host in enumerate(found.hosts)}
+    moving = [(vm.id, vm.transit) for vm in view.transits.values() if vm.transit is not None]
+    statuses = np.array([transit.status(now) for _, transit in moving], np.uint8)
+    cpu_user, cpu_sys, mem_usage, ages = (
+        np.concatenate([column, np.full(len(moving), np.nan)]) for column in (*values, found.age())
+    )
     return Snapshot(
-        list(found.vms),
+        [*found.vms, *(vm for vm, _ in moving)],
         [host.id for host in found.hosts],
-        found.host.tolist(),
-        _infos(found),
-        found.status(),
-        *values,
-        found.age(),
+        [*found.host.tolist(), *(numbers[transit.host.id] for _, transit in moving)],
+        [*_infos(found), *(transit.info for _, transit in moving)],
+        np.concatenate([found.status(), statuses]),
+        cpu_user,
+        cpu_sys,
+        mem_usage,
+        ages,
         [host.frame_age(now) for host in found.hosts],
         [host_said(host, now) for host in found.hosts],
     )

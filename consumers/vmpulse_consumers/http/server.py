@@ -12,7 +12,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from vmpulse_consumers.errors import PortTaken
 from vmpulse_consumers.http.bounds import Bounded
-from vmpulse_consumers.http.wire import STATE_KEY, Wire
+from vmpulse_consumers.http.connection import STATE_KEY, Connection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,23 +86,23 @@ class _Server(uvicorn.Server):
         yield
 
 
-class _Connection(H11Protocol):
+class _Protocol(H11Protocol):
     """One connection, which lets replies without an end of their own know of it what ASGI does not tell."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.wire = Wire(transport)
-        self.app_state = {**self.app_state, STATE_KEY: self.wire}
+        self.connection = Connection(transport)
+        self.app_state = {**self.app_state, STATE_KEY: self.connection}
 
     def shutdown(self) -> None:
-        self.wire.closing.set()
+        self.connection.closing.set()
         super().shutdown()
 
 
 def _config(app: ASGIApp) -> uvicorn.Config:
     return uvicorn.Config(
         Bounded(app),
-        http=_Connection,
+        http=_Protocol,
         ws="none",
         lifespan="on",
         interface="asgi3",

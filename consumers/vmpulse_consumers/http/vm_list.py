@@ -13,9 +13,10 @@ from vmpulse_consumers.http import census
 from vmpulse_consumers.http.census import FRESHNESS, Census
 from vmpulse_consumers.http.host_list import labelled, named
 from vmpulse_consumers.http.queries import STATUSES, VmQuery
+from vmpulse_consumers.http.refusals import Refused
 from vmpulse_consumers.view.host import WIDTH
 from vmpulse_consumers.view.rows import VmRow, name_of, vm_row
-from vmpulse_contract.identity import vm_text
+from vmpulse_contract.identity import vm_id, vm_text
 from vmpulse_contract.sections import Section
 from vmpulse_contract.values import STATUS_LABELS
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from vmpulse_consumers.view.host import Host
     from vmpulse_consumers.view.view import View
+    from vmpulse_contract.identity import VmId
 
 ID_TEXT: Final = re.compile(r"[0-9a-f-]+")
 
@@ -40,25 +42,33 @@ class VmPage(Struct, frozen=True):
 
 
 def vm_page(view: View, now: float, query: VmQuery) -> VmPage:
-    """Give the page that a query asks for."""
+    """Give the page that a query asks for. Raises Refused (400) if it asks for VMs after one in another order."""
+    by_id = query.sort.removeprefix("-") == "id"
+    if query.after is not None and not by_id:
+        raise Refused(400, f"after is given with sort={query.sort}", "parameter after", "with sort=id or sort=-id")
+    if by_id and not (query.host or query.label or query.status or query.freshness or query.text):
+        return _page_by_id(view, now, query, list(view.vms))
     hosts = list(labelled(view.hosts.values(), query.label))
     if query.host is not None:
         hosts = [host for host in hosts if named(host, query.host)]
     found = census.take(view, hosts, now)
-    chosen = _ordered(found, _matching(found, query), query.sort)
-    page = chosen[query.offset : query.offset + query.limit].tolist()
-    rows = [vm_row(view, now, view.vms[found.vms[at]], with_sections=query.sections) for at in page]
-    moving = _in_transit(view, now, query, hosts)
-    passed = max(0, query.offset - len(chosen))
-    rows += moving[passed : passed + query.limit - len(rows)]
-    return VmPage(len(chosen) + len(moving), query.limit, query.offset, rows)
+    matching, moving = _matching(found, query), _in_transit(view, now, query, hosts)
+    if by_id:
+        return _page_by_id(view, now, query, [found.vms[at] for at in matching.tolist()] + moving)
+    ids = [found.vms[at] for at in _ordered(found, matching, query.sort).tolist()] + moving
+    return _page(view, now, query, len(ids), ids[query.offset : query.offset + query.limit])
 
 
-def _in_transit(view: View, now: float, query: VmQuery, hosts: list[Host]) -> list[VmRow]:
-    """The rows of VMs that have left one of *hosts* and were not seen anywhere yet, by id; they come last."""
-    moved = [vm for vm in view.transits.values() if vm.transit is not None and vm.transit.host in hosts]
-    rows = [vm_row(view, now, vm) for vm in sorted(moved, key=lambda vm: vm.id)]
-    return [row for row in rows if _passes(row, query)]
+def _page(view: View, now: float, query: VmQuery, total: int, ids: list[VmId]) -> VmPage:
+    rows = [vm_row(view, now, view.vms[vm], with_sections=query.sections) for vm in ids]
+    return VmPage(total, query.limit, query.offset, rows)
+
+
+def _in_transit(view: View, now: float, query: VmQuery, hosts: list[Host]) -> list[VmId]:
+    """VMs that have left one of *hosts* and were not seen anywhere yet, by id; nobody owns them, so they come last."""
+    asked = {host.id for host in hosts}
+    moved = [vm for vm in view.transits.values() if vm.transit is not None and vm.transit.host.id in asked]
+    return sorted(vm.id for vm in moved if _passes(vm_row(view, now, vm), query))
 
 
 def _passes(row: VmRow, query: VmQuery) -> bool:
@@ -122,6 +132,23 @@ def _in_status(host: Host, row: int, wanted: str) -> bool:
 
 
 # --- order ----------------------------------------------------------------------------------------------------------
+
+
+def _page_by_id(view: View, now: float, query: VmQuery, ids: list[VmId]) -> VmPage:
+    """A page in the order of ids, of which only its own are put in order."""
+    halves = np.frombuffer(b"".join(ids), ">u8").astype(np.uint64).reshape(-1, 2)
+    after = None if query.after is None else np.frombuffer(vm_id(query.after), ">u8").astype(np.uint64)
+    if query.sort.startswith("-"):
+        halves, after = ~halves, None if after is None else ~after
+    left = np.arange(len(ids))
+    if after is not None:
+        left = np.flatnonzero((halves[:, 0] > after[0]) | ((halves[:, 0] == after[0]) & (halves[:, 1] > after[1])))
+    needed = query.offset + query.limit
+    if needed < len(left):
+        high = halves[left, 0]
+        left = left[high <= np.partition(high, needed - 1)[needed - 1]]
+    left = left[np.lexsort((halves[left, 1], halves[left, 0]))][query.offset : needed]
+    return _page(view, now, query, len(ids), [ids[at] for at in left.tolist()])
 
 
 def _ordered(found: Census, chosen: NDArray[np.intp], sort: str) -> NDArray[np.intp]:

@@ -7,11 +7,14 @@ import pytest
 from tests.consumers.view.back_to_back import FAILED, MIGRATED, STOPPED, SimpleHost, Table, vm_number
 from tests.consumers.view.situations import HOST, OTHER, live_table
 from vmpulse_agent.hypervisor import Exit
+from vmpulse_consumers.http import series
+from vmpulse_consumers.http.metrics import FleetCollector
 from vmpulse_consumers.http.queries import VmQuery
 from vmpulse_consumers.http.vm_list import vm_page
 from vmpulse_consumers.view.ownership import TRANSIT_S
 from vmpulse_consumers.view.rows import fleet_row
 from vmpulse_contract import limits
+from vmpulse_contract.identity import vm_text
 from vmpulse_contract.values import VmStatus
 
 VM = vm_number(1)
@@ -187,6 +190,14 @@ def test_lists_and_counts_have_a_vm_in_transit() -> None:
     assert listed(VmQuery(text="vm-2")) == [2]
     row = fleet_row(table.view, table.now)
     assert (row.vms, sum(row.freshness.values())) == (6, 6)
+    scraped = "".join(series.write(series.snapshot(table.view, table.now), openmetrics=False))
+    assert f'vmpulse_vm_info{{vm="{vm_text(VM)}",name="vm-1",host="{HOST}"}} 1\n' in scraped
+    assert f'vmpulse_vm_status{{vm="{vm_text(VM)}",status="Migration Source"}} 1\n' in scraped
+    assert f'vmpulse_vm_age_seconds{{vm="{vm_text(VM)}"}}' not in scraped
+    (vms,) = [
+        family for family in FleetCollector(table.view, lambda: table.now).collect() if family.name == "vmpulse_vms"
+    ]
+    assert sum(sample.value for sample in vms.samples) == 6
 
 
 @pytest.mark.parametrize("reason", [STOPPED, MIGRATED])

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from litestar.types import Scope
 
-STATE_KEY: Final = "vmpulse_wire"
+STATE_KEY: Final = "vmpulse_connection"
 
 
-class Wire:
+class Connection:
     """A connection, as the server hands it to the app."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
@@ -29,8 +29,8 @@ class Wire:
         self._transport.abort()
 
 
-def wire_of(scope: Scope) -> Wire:
+def connection_of(scope: Scope) -> Connection:
     """The connection that a request came by. Raises KeyError under another server than ``http.server``."""
-    wire = scope["state"][STATE_KEY]
-    assert isinstance(wire, Wire)  # noqa: S101 - the server puts it there
-    return wire
+    connection = scope["state"][STATE_KEY]
+    assert isinstance(connection, Connection)  # noqa: S101 - the server puts it there
+    return connection
