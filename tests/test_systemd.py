@@ -12,16 +12,16 @@ from typing import Final
 
 import pytest
 
-from vmpulse_agent.health import STUCK_LEAST_S, STUCK_TICKS
 from vmpulse_agent.settings import PREFIX, AgentSettings
-from vmpulse_consumers.cli.view_command import READY_LATEST_S, STUCK_S
+from vmpulse_consumers.cli.view_command import READY_LATEST_S
 from vmpulse_consumers.settings import VIEW_PREFIX, ViewSettings
+from vmpulse_edges.sd_notify import STATUS_S
 
 ROOT: Final = Path(__file__).parents[1]
 FOLDER: Final = ROOT / "deploy" / "systemd"
 UNITS: Final = {
-    "vmpulse-agent.service": (AgentSettings, PREFIX, "vmpulse-agent run", max(STUCK_TICKS * 3.0, STUCK_LEAST_S)),
-    "vmpulse-view.service": (ViewSettings, VIEW_PREFIX, "vmpulse view", STUCK_S),
+    "vmpulse-agent.service": (AgentSettings, PREFIX, "vmpulse-agent run"),
+    "vmpulse-view.service": (ViewSettings, VIEW_PREFIX, "vmpulse view"),
 }
 
 
@@ -52,8 +52,8 @@ def test_systemd_takes_the_unit(unit: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("unit", UNITS)
 def test_unit_fits_the_program(unit: str) -> None:
-    """The unit runs a command that is there, by settings that are; its watchdog is more patient than the program."""
-    settings, prefix, command, stuck_s = UNITS[unit]
+    """The unit runs a command that is there, by settings that are; its watchdog gets over a late feeding."""
+    settings, prefix, command = UNITS[unit]
     found = entries(unit)
     assert found["Type"] == ["notify"]
     assert re.fullmatch(rf"/opt/vmpulse/bin/{command} --config /etc/vmpulse/\w+\.toml", found["ExecStart"][0])
@@ -61,14 +61,21 @@ def test_unit_fits_the_program(unit: str) -> None:
         name = assignment.partition("=")[0]
         assert name.startswith(prefix)
         assert name.removeprefix(prefix).lower() in settings.__struct_fields__
-    # Fed at half of its time: a program that is stuck is noticed by us, and not by chance by systemd first.
-    assert float(found["WatchdogSec"][0]) / 2 >= min(stuck_s, 10)
-    assert float(found["WatchdogSec"][0]) > stuck_s
+    # What is stuck is not fed any more; what is not stuck may be late, on a busy machine.
+    assert float(found["WatchdogSec"][0]) >= 3 * STATUS_S
     assert float(found["TimeoutStartSec"][0]) > READY_LATEST_S
     assert found["RestartPreventExitStatus"] == ["2"]
     # The limit of starts is for programs that somebody starts again by hand, not for what RestartSec paces.
     seconds, starts = float(found["StartLimitIntervalSec"][0]), int(found["StartLimitBurst"][0])
     assert seconds / float(found["RestartSec"][0]) < starts
+
+
+def test_documented_check_is_told_what_the_unit_hands_over() -> None:
+    """``check`` outside of the unit is documented with the password file and the state folder that the unit has."""
+    found = entries("vmpulse-agent.service")
+    secret, state = found["LoadCredential"][0].partition(":")[2], found["StateDirectory"][0]
+    page = (ROOT / "docs" / "operating.md").read_text(encoding="utf-8")
+    assert f"--broker-password-file {secret} --state-dir /var/lib/{state}\n" in page
 
 
 def test_credentials_are_what_the_settings_name() -> None:

@@ -87,7 +87,6 @@ async def _until_ready(notifier: Notifier, ready: Callable[[], bool], status: Ca
         if clock() >= tell_at:
             notifier.say(f"STATUS={_line(status())}")
             tell_at = clock() + STATUS_S
-        # Readiness is put together from parts that know nothing of systemd.
         await asyncio.sleep(READY_POLL_S)
 
 

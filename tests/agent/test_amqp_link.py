@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
+import aio_pika
 import pytest
 from aio_pika.abc import AbstractIncomingMessage
 from aio_pika.exceptions import DeliveryError
@@ -125,6 +127,44 @@ async def test_unconfirmed_changes_are_said_again(broker: PrivateBroker) -> None
         assert epochs(tap.of(hypervisor.host)) == {agent.session.epoch}
         assert isinstance(agent.publisher, AmqpLink)
         assert agent.publisher.counters.lost >= 1
+
+
+async def test_lost_device_statistics_are_said_again(broker: PrivateBroker) -> None:
+    """A report of devices that a connection took with it is said again with the next sample, and not before."""
+    hypervisor = simulated_host(unique("lost"))
+    async with (
+        tapped(broker) as tap,
+        cable(broker) as way,
+        agent_at_work(hypervisor, address(broker, way.port)) as agent,
+    ):
+        await eventually(lambda: tap.of(hypervisor.host, Kind.FRAME))
+        way.hold()
+        agent.session.report_devices(time.monotonic())
+        agent._pump()
+        assert agent.session.counters.devices == 1
+        way.cut()
+        way.release()
+        await eventually(lambda: agent.session._device_report.due)
+        assert agent.session.counters.devices == 1
+        agent._devices_wanted.set()
+        await eventually(lambda: agent.session.counters.devices == 2 and not agent.session._device_report.due)
+
+
+async def test_refused_messages_are_counted(broker: PrivateBroker) -> None:
+    """A change that a full queue refuses is counted as refused and said again until it is taken."""
+    hypervisor = simulated_host(unique("refused"))
+    async with tapped(broker), agent_at_work(hypervisor, address(broker)) as agent:
+        await eventually(lambda: agent.publisher.counters.confirmed)  # type: ignore[attr-defined]
+        connection = await aio_pika.connect(broker.url())
+        async with connection, connection.channel() as channel:
+            full: dict[str, Any] = {"x-max-length": 0, "x-overflow": "reject-publish"}
+            queue = await channel.declare_queue(exclusive=True, arguments=full)
+            await queue.bind(topology.CHANGES, f"{hypervisor.host}.#")
+            vm = running_vm(hypervisor)
+            hypervisor.domains[vm].edit()
+            hypervisor.changed(vm, Section.INFO)
+            await eventually(lambda: agent.publisher.counters.refused)  # type: ignore[attr-defined]
+        await eventually(lambda: not agent.session.unconfirmed and not agent.session._damped)
 
 
 @pytest.mark.parametrize("link_first", [False, True])

@@ -13,9 +13,10 @@ from tests.agent.test_program import HOST, NO_RIGHTS, REMOVE, SECRET, USER, host
 from tests.conftest import ADMIN
 from tests.real_broker import Program, Tap, address, agent_at_work, ended, simulated_host, started, unique
 from tests.waiting import eventually
-from vmpulse_agent.commands import check_broker, check_machine, findings
+from vmpulse_agent.commands import check_broker, check_libvirt, check_machine, findings
 from vmpulse_agent.commands.findings import Level, bounded, exit_code, fail, ok, warn
-from vmpulse_agent.errors import HypervisorTimeout
+from vmpulse_agent.errors import HypervisorError, HypervisorTimeout
+from vmpulse_agent.libvirt_edge import LibvirtOptions, inspection
 from vmpulse_agent.metrics_server import MetricsServer
 from vmpulse_agent.settings import AgentSettings
 from vmpulse_contract.errors import SettingsError
@@ -65,6 +66,16 @@ async def test_all_is_well(broker: PrivateBroker, tap: Tap, password: str, tmp_p
     assert not (tmp_path / "state").exists()
     again = await check(broker, "--broker-password-file", password)
     assert levels(again)["requests"] == "ok"
+
+
+@pytest.mark.broker
+async def test_wrong_password_is_said_to_be(broker: PrivateBroker, host_users: None, tmp_path: Path) -> None:  # noqa: ARG001
+    """Who is refused by the broker is told to check the password, and not whether something hangs."""
+    (tmp_path / "wrong").write_text("wrong", encoding="utf-8")
+    done = await check(broker, "--broker-password-file", str(tmp_path / "wrong"))
+    assert (done.code, levels(done)["broker"]) == (1, "FAIL")
+    assert f"refuses the user '{HOST}'\n" in done.out
+    assert "-> check its password" in done.out
 
 
 @pytest.mark.broker
@@ -166,6 +177,22 @@ async def test_one_failure_does_not_hide_the_next(tmp_path: Path) -> None:
     assert "Traceback" not in done.err
 
 
+async def test_late_failure_of_libvirt_hides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What libvirt refuses at the end is a finding in libvirt's words, after what it did answer."""
+    processes = inspection.processes
+    monkeypatch.setattr(
+        inspection, "processes", lambda options: processes(options._replace(uri="test:///no/such/file"))
+    )
+    found = await check_libvirt.check_libvirt(LibvirtOptions("test:///default"))
+    assert [(one.level, one.what) for one in found] == [
+        (Level.OK, "libvirt"),
+        (Level.OK, "domains"),
+        (Level.OK, "guest agents"),
+        (Level.FAIL, "pid files"),
+    ]
+    assert found[-1].detail.startswith("cannot connect to libvirt at test:///no/such/file")
+
+
 async def test_reader_that_leaves_early() -> None:
     """Whoever reads only the first line gets that, without a word about the rest."""
     async with started(AGENT, "check", "--uri", "test:///default", "--host", "h1") as (process, said):
@@ -244,7 +271,8 @@ async def test_nothing_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [one.level for one in found] == [Level.FAIL] * 3
     assert "no answer within 0.05 s" in found[0].detail
     assert "ZeroDivisionError: oh" in found[2].detail
-    assert all(one.mend for one in found)
+    assert [one.mend for one in found] == [findings.HANGS, findings.HANGS, "report this"]
+    assert findings.failed("d", HypervisorError("look: no")).mend == findings.FAILS
 
 
 def test_exit_codes_and_lines() -> None:

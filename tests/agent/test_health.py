@@ -12,9 +12,9 @@ from tests.edges.service_manager import listening
 from tests.real_broker import agent_of, at_work, simulated_host
 from tests.waiting import eventually
 from vmpulse_agent import health
+from vmpulse_agent.commands import run_command
 from vmpulse_agent.errors import HypervisorError
 from vmpulse_agent.hypervisor import Look
-from vmpulse_edges import sd_notify
 from vmpulse_edges.sd_notify import Notifier
 from vmpulse_simulator.hypervisor import SimulatedHypervisor
 
@@ -41,12 +41,8 @@ async def test_stuck_sampler_is_not_fed(monkeypatch: pytest.MonkeyPatch) -> None
     hypervisor, link = Troubled(host.host, host.uuid, host.domains.values(), time.monotonic), nowhere()
     agent = agent_of(hypervisor, link, tick_s=0.1)
     with listening() as manager:
-        told = sd_notify.keep_told(
-            Notifier(manager.address, 0.2),
-            ready=lambda: agent.session.ready,
-            advancing=lambda: health.advancing(agent, time.monotonic()),
-            status=lambda: health.status_line([agent], link, time.monotonic()),
-        )
+        link.reconnects = 1  # so that it counts as settled
+        told = run_command._keep_told(Notifier(manager.address, 0.2), agent, link)
         async with at_work(agent.run()), at_work(told):
             await manager.hears("WATCHDOG", 2)
             hypervisor.failing = True
@@ -55,5 +51,6 @@ async def test_stuck_sampler_is_not_fed(monkeypatch: pytest.MonkeyPatch) -> None
             await manager.hears("WATCHDOG", fed + 2)
             hypervisor.failing, hypervisor.stuck = False, True
             await eventually(lambda: "the sampler has been stuck for 1 s" in manager.lines("STATUS")[-1])
+            await eventually(lambda: time.monotonic() > agent.measures.advanced_at + 1)
             last_fed = max(at for at, lines in manager.heard if "WATCHDOG=1" in lines)
             assert last_fed < agent.measures.advanced_at + 0.7

@@ -14,7 +14,7 @@ from prometheus_client.core import Metric
 from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 
-from tests.agent.situations import A, B, C, down, look_at, up
+from tests.agent.situations import A, B, C, down, look_at, tell, up
 from tests.real_broker import agent_of, at_work, simulated_host
 from tests.waiting import eventually
 from vmpulse_agent import health
@@ -25,6 +25,7 @@ from vmpulse_agent.hypervisor import ConnectionBack, ConnectionLost
 from vmpulse_agent.libvirt_edge.lanes import lanes
 from vmpulse_agent.measures import Calls
 from vmpulse_agent.metrics import AgentCollector
+from vmpulse_agent.session import Counters
 from vmpulse_contract import broker_url, wire
 from vmpulse_contract.verbs import Request
 
@@ -95,6 +96,38 @@ async def test_vms_are_counted_by_what_they_do() -> None:
     assert found[key("hypervisor_up")] == 1
     assert found[key("broker_up")] == 0
     assert found[key("hosts")] == 1
+    look_at(session, now + 1, up(A), up(B), down(C))
+    assert samples(collector_of([agent]))[key("hung_vms")] == 0
+
+
+async def test_what_was_counted_and_timed_is_told_as_it_is() -> None:
+    """Each counter has its own sample, and each duration its bucket and its share of the sum, in seconds."""
+    agent, calls = agent_of(simulated_host("h"), nowhere()), Calls()
+    session = agent.session
+    now = session.started
+    look_at(session, now, up(A), up(B))
+    session.connected(now)
+    session.begin(now)
+    for vm in (A, B):
+        tell(session, vm, 7, now)
+    session.counters = Counters(looks=11, looks_late=12, looks_failed=13, coalesced=14, frames=15, rosters=16)
+    session.counters.changes, session.counters.devices, session.counters.bytes_published = 17, 18, 19
+    for seconds in (0.004, 0.005, 0.3, 7.0):
+        agent.measures.ticks.add(seconds)
+    for seconds in (0.002, 11.0):
+        calls.of("look").durations.add(seconds)
+    found = samples(collector_of([agent], calls))
+    assert [found[key("looks_total", result=result)] for result in ("taken", "late", "failed")] == [11, 12, 13]
+    kinds = ("frame", "roster", "change", "devices")
+    assert [found[key("published_total", kind=kind)] for kind in kinds] == [15, 16, 17, 18]
+    assert [found[key(name)] for name in ("changes_coalesced_total", "published_bytes_total")] == [14, 19]
+    assert found[key("changes_unconfirmed")] == 2
+    below = {"0.005": 2, "0.01": 2, "0.25": 2, "0.5": 3, "5.0": 3, "+Inf": 4}
+    assert {le: found[key("tick_seconds_bucket", le=le)] for le in below} == below
+    assert found[key("tick_seconds_sum")] == pytest.approx(7.309)
+    below = {"0.001": 0, "0.005": 1, "10.0": 1, "+Inf": 2}
+    assert {le: found[key("libvirt_call_seconds_bucket", le=le, call="look")] for le in below} == below
+    assert found[key("libvirt_call_seconds_sum", call="look")] == pytest.approx(11.002)
 
 
 async def test_what_a_host_does_is_counted() -> None:

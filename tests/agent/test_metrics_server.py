@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
+import threading
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 
 import httpx
 import pytest
@@ -115,6 +118,34 @@ async def test_blocked_broker_is_a_reason(agent: HostAgent) -> None:
     link._down()
     assert link.blocked_hosts() == []
     assert link.counters.blocked_s > 0
+
+
+async def test_blocked_time_never_falls(agent: HostAgent) -> None:
+    """Read by another thread while it ends and begins again and again, it only grows; a host that goes leaves its."""
+    link = link_of(agent)
+    await link.attach(agent)
+    flow, told, done = link._flows[HostId("h1")], [0.0], threading.Event()
+
+    def scrape() -> None:
+        while not done.is_set():
+            told.append(link.blocked_s(time.monotonic()))
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    scraping = threading.Thread(target=scrape)
+    try:
+        scraping.start()
+        for _ in range(3000):
+            flow.blocked_since = time.monotonic()
+            link._unblock(flow)
+    finally:
+        done.set()
+        scraping.join()
+        sys.setswitchinterval(interval)
+    assert all(earlier <= later for earlier, later in pairwise(told))
+    flow.blocked_since = time.monotonic() - 60
+    await link.detach(agent)
+    assert link.counters.blocked_s >= 60
 
 
 @pytest.mark.parametrize("path", ["/", "/metrics/x", "/favicon.ico"])

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import pytest
 
+from vmpulse_agent.commands import health_command
 from vmpulse_contract.errors import SettingsError
 from vmpulse_edges.health_probe import ask, one_line
 
@@ -60,7 +61,25 @@ def test_nobody_there() -> None:
     assert text.startswith("nothing answers at http://127.0.0.1:1: ")
 
 
-@pytest.mark.parametrize("address", ["", "127.0.0.1:9178", "https://x", "http://x/healthz", "http://x:y", "http://u@x"])
+@pytest.mark.parametrize(
+    "environment, expected",
+    [
+        ({}, "http://127.0.0.1:9178"),
+        ({"VMPULSE_AGENT_METRICS_PORT": "9200"}, "http://127.0.0.1:9200"),
+        ({"VMPULSE_AGENT_METRICS_HOST": "0.0.0.0"}, "http://127.0.0.1:9178"),  # noqa: S104 - asked, not listened on
+        ({"VMPULSE_AGENT_METRICS_HOST": "::", "VMPULSE_AGENT_METRICS_PORT": "1"}, "http://[::1]:1"),
+        ({"VMPULSE_AGENT_METRICS_HOST": "fe80::1"}, "http://[fe80::1]:9178"),
+        ({"VMPULSE_AGENT_METRICS_HOST": "h1"}, "http://h1:9178"),
+    ],
+)
+def test_agent_is_asked_where_its_environment_has_it(environment: dict[str, str], expected: str) -> None:
+    """Without ``--url`` the agent is asked at host and port of the variables that it reads itself."""
+    assert health_command.default_url(environment) == expected
+
+
+@pytest.mark.parametrize(
+    "address", ["", "127.0.0.1:9178", "https://x", "http://x/healthz", "http://x:y", "http://x:0", "http://u@x"]
+)
 def test_wrong_addresses(address: str) -> None:
     """What is no address is a wrong setting, by the name it was given under."""
     with pytest.raises(SettingsError, match="--url"):

@@ -76,15 +76,18 @@ async def test_what_does_not_advance_is_not_fed() -> None:
             await manager.hears("WATCHDOG", fed + 2)
 
 
-async def test_what_is_not_ready_says_so_by_silence() -> None:
-    """Before it is ready a service says nothing; if it ends then, it says that it is stopping."""
+async def test_what_is_not_ready_says_how_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before it is ready a service says nothing but how things stand; if it ends then, that it is stopping."""
+    monkeypatch.setattr(sd_notify, "STATUS_S", 0.05)
     with listening() as manager:
         service = Service()
         service.is_ready = False
         async with service.told(Notifier(manager.address, 0.05)):
-            await asyncio.sleep(2 * sd_notify.READY_POLL_S)
+            await manager.hears("STATUS", 2)
         await manager.hears("STOPPING")
-    assert [lines for _, lines in manager.heard] == [["STOPPING=1", "STATUS=stopping"]]
+    *before, last = [lines for _, lines in manager.heard]
+    assert {line for lines in before for line in lines} == {"STATUS=3 VMs"}
+    assert last == ["STOPPING=1", "STATUS=stopping"]
 
 
 async def test_nobody_listens() -> None:

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import signal
+import sys
 import time
 import urllib.request
 from collections.abc import AsyncIterator
@@ -99,6 +100,24 @@ async def test_signal_without_a_view_says_what_to_set(caplog: pytest.LogCaptureF
             os.kill(os.getpid(), signal.SIGUSR1)
             await eventually(lambda: caplog.text)
     assert "set api (--api or VMPULSE_SIMULATOR_API)" in caplog.text
+
+
+async def test_early_and_late_signals_end_nothing() -> None:
+    """Before the fleet is there, and after it, SIGUSR1 is ignored: by itself it would end the program."""
+    code = (
+        "import os, signal; from vmpulse_simulator.__main__ import main; "
+        "code = main(['run', '--broker-url', 'amqp://engine.simulator@127.0.0.1:1/', '--api', 'nonsense']); "
+        "os.kill(os.getpid(), signal.SIGUSR1); raise SystemExit(code)"
+    )
+    program = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stderr=asyncio.subprocess.DEVNULL)
+    assert await asyncio.wait_for(program.wait(), 15) == 2
+    before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    try:
+        async with at_work(run(Standalone(settings(), NOWHERE))):
+            await eventually(lambda: signal.getsignal(signal.SIGUSR1) is not signal.SIG_IGN)
+        assert signal.getsignal(signal.SIGUSR1) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 @pytest.mark.broker

@@ -21,7 +21,7 @@ INSPECT_S: Final = 5.0
 
 
 async def check_libvirt(options: LibvirtOptions) -> list[Finding]:
-    """Open libvirt as the agent does, look once, and see what is allowed. Raises HypervisorError if it does not open."""
+    """Open libvirt as the agent does, look once, and see what is allowed. Raises HypervisorError without libvirt."""
     hypervisor = LibvirtHypervisor(options)
     await hypervisor.open(lambda _: None)
     try:

@@ -47,14 +47,15 @@ def vm_page(view: View, now: float, query: VmQuery) -> VmPage:
     if query.after is not None and not by_id:
         raise Refused(400, f"after is given with sort={query.sort}", "parameter after", "with sort=id or sort=-id")
     if by_id and not (query.host or query.label or query.status or query.freshness or query.text):
-        return _page_by_id(view, now, query, list(view.vms))
+        return _page(view, now, query, len(view.vms), page_of_ids(list(view.vms), query))
     hosts = list(labelled(view.hosts.values(), query.label))
     if query.host is not None:
         hosts = [host for host in hosts if named(host, query.host)]
     found = census.take(view, hosts, now)
     matching, moving = _matching(found, query), _in_transit(view, now, query, hosts)
     if by_id:
-        return _page_by_id(view, now, query, [found.vms[at] for at in matching.tolist()] + moving)
+        ids = [found.vms[at] for at in matching.tolist()] + moving
+        return _page(view, now, query, len(ids), page_of_ids(ids, query))
     ids = [found.vms[at] for at in _ordered(found, matching, query.sort).tolist()] + moving
     return _page(view, now, query, len(ids), ids[query.offset : query.offset + query.limit])
 
@@ -134,8 +135,8 @@ def _in_status(host: Host, row: int, wanted: str) -> bool:
 # --- order ----------------------------------------------------------------------------------------------------------
 
 
-def _page_by_id(view: View, now: float, query: VmQuery, ids: list[VmId]) -> VmPage:
-    """A page in the order of ids, of which only its own are put in order."""
+def page_of_ids(ids: list[VmId], query: VmQuery) -> list[VmId]:
+    """The ids of a page in the order of ids; no others are put in order."""
     halves = np.frombuffer(b"".join(ids), ">u8").astype(np.uint64).reshape(-1, 2)
     after = None if query.after is None else np.frombuffer(vm_id(query.after), ">u8").astype(np.uint64)
     if query.sort.startswith("-"):
@@ -148,7 +149,7 @@ def _page_by_id(view: View, now: float, query: VmQuery, ids: list[VmId]) -> VmPa
         high = halves[left, 0]
         left = left[high <= np.partition(high, needed - 1)[needed - 1]]
     left = left[np.lexsort((halves[left, 1], halves[left, 0]))][query.offset : needed]
-    return _page(view, now, query, len(ids), [ids[at] for at in left.tolist()])
+    return [ids[at] for at in left.tolist()]
 
 
 def _ordered(found: Census, chosen: NDArray[np.intp], sort: str) -> NDArray[np.intp]:

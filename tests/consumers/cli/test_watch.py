@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import signal
 import socket
 from collections.abc import AsyncIterator
@@ -25,8 +26,8 @@ from vmpulse_contract.identity import HostId, vm_text
 from vmpulse_contract.values import VmStatus
 
 ALPHA, BETA = HostId("alpha"), HostId("beta")
-ODD = "w\u2028e\x85b \u00e9"
-"""A name with what some programs take for the end of a line."""
+ODD = "w\u2028e\x85b \u00e9\x7f\x9b2J\x00"
+"""A name with what some programs take for the end of a line, and with what terminals obey."""
 
 
 def changed(name: str = "web-1") -> Event:
@@ -61,6 +62,7 @@ class Watching(NamedTuple):
         """The next line."""
         assert self.process.stdout is not None
         line = await asyncio.wait_for(self.process.stdout.readline(), 8)
+        assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f]", line.decode()), "no control character comes out raw"
         found: dict[str, Any] = json.loads(line)
         return found
 

@@ -6,13 +6,15 @@ from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.consumers.http.stocked_view import ALPHA_UUID, Fleet, Guest, guest_id, large_fleet
 from vmpulse_consumers.http import census
 from vmpulse_consumers.http.queries import VmQuery
-from vmpulse_consumers.http.vm_list import vm_page
+from vmpulse_consumers.http.vm_list import page_of_ids, vm_page
 from vmpulse_consumers.view.rows import fleet_row, vm_row
-from vmpulse_contract.identity import vm_text
+from vmpulse_contract.identity import VmId, vm_text
 from vmpulse_contract.values import VmStatus
 
 API = "/api/v1/vms"
@@ -104,6 +106,8 @@ async def test_filters(steady_api: httpx.AsyncClient, query: str, expected: list
     [
         ("host", [1, 2, 3, 4, 5, 6]),
         ("-host", [6, 4, 5, 1, 2, 3]),
+        ("id", [1, 2, 3, 4, 5, 6]),
+        ("-id", [6, 5, 4, 3, 2, 1]),
         ("name", [5, 3, 4, 6, 1, 2]),
         ("-name", [2, 1, 6, 4, 3, 5]),
         ("status", [3, 5, 1, 2, 4, 6]),
@@ -136,6 +140,40 @@ async def test_pages_make_up_the_whole_list(steady_api: httpx.AsyncClient) -> No
     assert [vm["name"] for page in pages for vm in page["vms"]][:3] == ["web-1", "Web-2", "db-1"]
 
 
+@pytest.mark.parametrize("sort", ["id", "-id"])
+@pytest.mark.parametrize("filters", ["", "&status=up", "&host=beta", "&text=e"])
+async def test_pages_by_id_miss_nothing_while_others_leave(
+    api: httpx.AsyncClient, fleet: Fleet, sort: str, filters: str
+) -> None:
+    """Read after the last VM of the page before, each VM that stays comes once, though one that was read leaves."""
+    wanted = await numbers(api, f"sort={sort}{filters}")
+    found = await numbers(api, f"sort={sort}&limit=1{filters}")
+    leaves = next(host for host in fleet.hosts.values() if any(guest.vm == guest_id(found[0]) for guest in host.guests))
+    leaves.guests[:] = [guest for guest in leaves.guests if guest.vm != guest_id(found[0])]
+    fleet.tick()
+    while page := await numbers(api, f"sort={sort}&limit=1&after={vm_text(guest_id(found[-1]))}{filters}"):
+        found += page
+    assert found == wanted
+    assert await numbers(api, f"sort={sort}&limit=2&offset=1{filters}") == wanted[2:4]
+
+
+@given(
+    # Ids that agree in their first half, or in all but the last bit, and others.
+    halves=st.sets(st.tuples(*[st.sampled_from([0, 1, 1 << 63, (1 << 64) - 1]) | st.integers(0, 7)] * 2), max_size=20),
+    limit=st.integers(1, 4),
+    offset=st.integers(0, 3),
+    descending=st.booleans(),
+)
+def test_any_ids_come_in_their_order(halves: set[tuple[int, int]], limit: int, offset: int, descending: bool) -> None:  # noqa: FBT001 - drawn
+    """Whatever the ids are, pages that follow each other are the sorted list."""
+    ids = [VmId(high.to_bytes(8, "big") + low.to_bytes(8, "big")) for high, low in halves]
+    wanted, sort = sorted(ids, reverse=descending)[offset:], "-id" if descending else "id"
+    found = page_of_ids(ids, VmQuery(sort=sort, limit=limit, offset=offset))
+    while page := page_of_ids(ids, VmQuery(sort=sort, limit=limit, after=vm_text(found[-1]))) if found else []:
+        found += page
+    assert found == wanted
+
+
 @pytest.mark.parametrize(
     "query, where, allowed",
     [
@@ -153,6 +191,9 @@ async def test_pages_make_up_the_whole_list(steady_api: httpx.AsyncClient) -> No
         ("label=zone", "parameter label", "key:value"),
         ("label=:a", "parameter label", "key:value"),
         ("sections=perhaps", "parameter sections", "true, false"),
+        ("sort=id&after=web-1", "parameter after", "a UUID"),
+        (f"after={vm_text(guest_id(1))}", "parameter after", "with sort=id"),
+        (f"sort=-cpu&after={vm_text(guest_id(1))}", "parameter after", "with sort=id"),
         ("limit=1&limit=2", "parameter limit", "once"),
         ("text=%ff", "query", "UTF-8"),
         ("text=" + "x" * 300, "parameter text", "256 characters"),
