@@ -54,7 +54,7 @@ async def main():
     bounds = {"x-max-length": 100_000, "x-overflow": "drop-head", "x-expires": 3_600_000}
     queue = await channel.declare_queue("vmpulse.worker.ha", durable=True, arguments=bounds)
     [await queue.bind("vmpulse.fleet", key) for key in ("vm.#", "host.lost.#", "fleet.relist.#")]
-    await work("fleet.relist", {})  # whatever the queue kept comes after it
-    await asyncio.gather(queue.consume(handle), asyncio.Future())
+    # Forever; what the queue kept waits for its turn after the lists.
+    await asyncio.gather(queue.consume(handle), work("fleet.relist", {}), asyncio.Future())
 try: asyncio.run(main())
 except (OSError, aio_pika.exceptions.AMQPError) as error: sys.exit(f"ha_worker: {error}")

@@ -50,7 +50,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--sort",
         metavar="KEY",
-        help="name, host, status, age, cpu, mem or elapsed; -KEY for descending (default: host, then id)",
+        help="name, host, status, age, cpu, mem, elapsed or id; -KEY for descending (default: host, then id)",
     )
     parser.add_argument("--sections", action="store_true", help="with --json: rows carry their sections")
     add_paging_options(parser, largest=LARGEST)

@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 
 
 SLICE: Final = 500
-"""Events told in one go, some 5 ms. Readers take as many at a time, so who reads fast does not fall behind."""
+"""Events told in one go, some 5 ms."""
+PACE_S: Final = 0.025
+"""Between two slices: 20,000 events a second are more than a fleet makes for long, and readers can follow."""
 MOST: Final = 400_000
-"""Events that may wait to be told, some 60 MB."""
+"""Events that may wait to be told, some 80 MB."""
 
 
 class Bell:
@@ -120,8 +122,8 @@ class Teller:
 class Backlog:
     """Has events told slice by slice, so that those who read them and all others get their turn in between.
 
-    A fleet of 240,000 VMs that is lost in one tick is told in some seconds. What waits is what the view has just made,
-    about 150 bytes for each event, and at most MOST of them: what exceeds that is told at once, at the cost of whoever
+    A fleet of 240,000 VMs that is lost in one tick is told within 14 s. What waits is what the view has just made,
+    about 200 bytes for each event, and at most MOST of them: what exceeds that is told at once, at the cost of whoever
     brings it.
     """
 
@@ -146,7 +148,7 @@ class Backlog:
             await self._some.wait()
             while self._waiting:
                 self._slice()
-                await asyncio.sleep(0)
+                await asyncio.sleep(PACE_S)
             self._some.clear()
 
     def _slice(self) -> None:

@@ -19,7 +19,7 @@ from vmpulse_consumers.view.states import HostState
 from vmpulse_contract import identity
 from vmpulse_contract.values import VmStatus
 
-VM_SORTS: Final = ("name", "host", "id", "status", "age", "cpu", "mem", "elapsed")
+VM_SORTS: Final = ("name", "host", "status", "age", "cpu", "mem", "elapsed", "id")
 HOST_SORTS: Final = ("host", "state", "vms", "age", "silent")
 STATUSES: Final = {status.label.casefold(): status for status in VmStatus}
 OFFSET_MAXIMUM: Final = 1_000_000_000
@@ -79,7 +79,7 @@ class VmQuery(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         _check_words(self.status, STATUSES)
-        _check_words((self.sort.removeprefix("-"),), VM_SORTS)
+        _check_sort(self.sort, VM_SORTS)
 
 
 class HostQuery(Struct, frozen=True, kw_only=True):
@@ -93,14 +93,20 @@ class HostQuery(Struct, frozen=True, kw_only=True):
     offset: Annotated[Offset, OFFSET] = 0
 
     def __post_init__(self) -> None:
-        _check_words((self.sort.removeprefix("-"),), HOST_SORTS)
+        _check_sort(self.sort, HOST_SORTS)
 
 
-def _check_words(given: tuple[str, ...], allowed: tuple[str, ...] | dict[str, VmStatus]) -> None:
+def _check_words(given: tuple[str, ...], allowed: dict[str, VmStatus]) -> None:
     for word in given:
         if word.casefold() not in allowed:
             msg = f"{word!r} is not one of them"
             raise ValueError(msg)
+
+
+def _check_sort(given: str, allowed: tuple[str, ...]) -> None:
+    if given.removeprefix("-") not in allowed:
+        msg = f"{given!r} is not one of them"
+        raise ValueError(msg)
 
 
 def read(kind: type[Q], query_string: bytes) -> Q:

@@ -58,6 +58,18 @@ CASES: list[tuple[Event, str, str, dict[str, Any]]] = [
         {**WEB, "status": "Unknown", "previousStatus": "Up"},
     ),
     (
+        VmStatusChanged(VM, ALPHA, VmStatus.DOWN, VmStatus.UP, "web-1", END),
+        "vm.status.main.alpha." + TEXT,
+        TEXT,
+        {
+            **WEB,
+            "status": "Down",
+            "previousStatus": "Up",
+            "exitCode": "error",
+            "exitReason": "lost_qemu_connection",
+        },
+    ),
+    (
         VmSectionHeld(VM, ALPHA, Section.GUEST_DETAILS, 0xFF, BODY, "web-1"),
         "vm.section.main.alpha." + TEXT,
         TEXT,

@@ -203,6 +203,28 @@ async def test_a_broker_away_too_long_is_told_to_relist_first(broker: PrivateBro
         assert (desk.teller.published.skipped, desk.teller.published.events) == (150, 100)
 
 
+async def test_a_queue_that_refuses_stops_nobody_elses_events(broker: PrivateBroker) -> None:
+    """While one worker's full queue refuses, another gets each event once, and those refused are counted."""
+    view = unique("view")
+    connection = await aio_pika.connect(broker.url())
+    async with (
+        worker(broker, f"*.*.{view}.#") as hears,
+        publishing(address(broker), view) as desk,
+        connection,
+        connection.channel() as channel,
+    ):
+        full = await channel.declare_queue(
+            unique("full"), exclusive=True, arguments={"x-max-length": 1, "x-overflow": "reject-publish"}
+        )
+        await full.bind(topology.FLEET, f"*.*.{view}.#")
+        desk.tell(300)
+        published = desk.teller.published
+        await eventually(lambda: published.upto == 300)
+        await eventually(lambda: len(hears.got) == 300)
+        assert (published.events + published.refused, published.refused > 200) == (300, True)
+        assert hears.ids() == [f"ab12-{number}" for number in range(1, 301)]
+
+
 async def test_events_do_not_keep_requests_waiting(broker: PrivateBroker) -> None:
     """While thousands of events are on their way, a canary takes no longer than a few of them."""
     view = unique("view")

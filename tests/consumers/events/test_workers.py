@@ -9,12 +9,14 @@ import os
 import re
 import shutil
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import NamedTuple
 
 import aio_pika
 import pytest
+from litestar.types import Receive, Scope, Send
 
 from tests.real_broker import address, agent_of, at_work, cable, delete_queue, simulated_host, unique, view_at_work
 from tests.waiting import eventually
@@ -46,7 +48,7 @@ rabbit_auth_backend_internal:set_permissions(<<"{user}">>, <<"/">>, {rights}, <<
 """
 FENCE = """\
 #!/bin/sh
-echo fencing $1
+echo $1 >> {folder}/begun
 while [ ! -e {folder}/go ]; do sleep 0.02; done
 echo $1 >> {folder}/fenced
 case $1 in *refuses*) exit 1; esac
@@ -56,7 +58,7 @@ case $1 in *refuses*) exit 1; esac
 @pytest.fixture
 def fast_clocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """A view is ready after a second, and a host LOST after 1.5 s."""
-    for name, value in (("CANARY_MISSING_S", 1.0), ("LOST_S", 1.5)):
+    for name, value in (("CANARY_MISSING_S", 1.0), ("LOST_S", 1.5), ("GRACE_S", 0.5)):
         monkeypatch.setattr(f"vmpulse_consumers.view.view.{name}", value)
     monkeypatch.setattr(service, "CANARY_S", 0.2)
     monkeypatch.setattr(service, "TICK_S", 0.1)
@@ -107,6 +109,8 @@ class Stand:
         self.link = link
         self.folder = folder
         self.tasks: list[asyncio.Task[None]] = []
+        self.questions: Counter[str] = Counter()
+        """How often each path of the API was asked for."""
         (folder / "password").write_text(f"{SECRET}\n", encoding="utf-8")
         (folder / "fence").write_text(FENCE.format(folder=folder), encoding="utf-8")
         (folder / "fence").chmod(0o755)
@@ -141,14 +145,28 @@ class Stand:
     @property
     def fenced(self) -> list[str]:
         """The hosts that were fenced, in order."""
-        traces = self.folder / "fenced"
+        return self._traces("fenced")
+
+    @property
+    def begun(self) -> list[str]:
+        """The hosts whose fencing has begun, in order."""
+        return self._traces("begun")
+
+    def _traces(self, name: str) -> list[str]:
+        traces = self.folder / name
         return traces.read_text(encoding="utf-8").split() if traces.exists() else []
+
+    def both_run(self, vm: VmId) -> bool:
+        """Whether the view knows two hosts that claim to run a VM."""
+        known = self.view.view.vms[vm]
+        return len(known.claims) == 2 and all(known.active_on(host) for host in known.claims)
 
     @contextlib.asynccontextmanager
     async def worker(self, port: int) -> AsyncIterator[list[dict[str, str]]]:
         """The example worker at work through *port*; gives what it asks for, as it asks."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-W", "error", str(WORKER), "--ha", "prod-*", "--fence", str(self.folder / "fence")),
+            *("--settle", "0.4"),
             stdout=asyncio.subprocess.PIPE,
             env={
                 "PATH": os.environ["PATH"],
@@ -174,14 +192,18 @@ async def _read(stream: asyncio.StreamReader, asked: list[dict[str, str]]) -> No
 
 
 @contextlib.asynccontextmanager
-async def standing(broker: PrivateBroker, folder: Path) -> AsyncIterator[Stand]:
-    """A stand, and afterwards nothing of it."""
+async def standing(broker: PrivateBroker, folder: Path, view_port: int | None = None) -> AsyncIterator[Stand]:
+    """A stand, and afterwards nothing of it; *view_port*: the view's way to the broker."""
     link, listener = AmqpLink(address(broker), "test hosts", declare=True), listen("127.0.0.1", 0)
     api = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    async with view_at_work(broker) as view, at_work(link.run()):
-        app = build_app(view.view, view.clock, EventStreams(view.teller))
-        async with at_work(serve_on(app, listener)):
-            stand = Stand(view, api, link, folder)
+    async with view_at_work(broker, url=address(broker, view_port)) as view, at_work(link.run()):
+        stand, app = Stand(view, api, link, folder), build_app(view.view, view.clock, EventStreams(view.teller))
+
+        async def counted(scope: Scope, receive: Receive, send: Send) -> None:
+            stand.questions[scope.get("path", "")] += 1
+            await app(scope, receive, send)
+
+        async with at_work(serve_on(counted, listener)):
             try:
                 yield stand
             finally:
@@ -234,8 +256,10 @@ async def test_restarts_are_asked_for_only_after_fencing(broker: PrivateBroker, 
         async with stand.worker(way.port) as asked:
             await until_consumed(broker)
             # Fencing waits for a word of ours: until then nothing may be asked for.
-            await asyncio.gather(lost.crash(), moves.crash(), refuses.crash(), stopped.stop())
-            await stand.until(HostState.LOST, lost, moves, refuses)
+            await moves.crash()
+            await eventually(lambda: stand.begun == [moves.id], 8)
+            await asyncio.gather(lost.crash(), refuses.crash(), stopped.stop())
+            await stand.until(HostState.LOST, lost, refuses)
             gone = moves.hypervisor.undefine(moves.running)
             later.hypervisor.define(gone)
             later.hypervisor.power_on(moves.running)
@@ -256,13 +280,61 @@ async def test_restarts_are_asked_for_only_after_fencing(broker: PrivateBroker, 
             way.cut()
             await eventually(lambda: way.connections > connections)
             await later.crash()
-            moved = {"restart": vm_text(moves.running), "name": gone.name, "was_on": later.id}
             # What the first worker had not acknowledged comes again, and is no other wish than before.
-            wanted = [wish(lost), wish(meanwhile), wish(later), moved]
+            wanted = [wish(lost), wish(meanwhile), wish(later)]
             await eventually(lambda: all(each in [*asked, *asked_later] for each in wanted))
         assert asked == [wish(lost)]
+        # Nor what has moved to the last host: the one that it left claims it still, and nobody heard it say otherwise.
         assert [each for each in asked_later if each not in wanted] == []
         assert set(stand.fenced) == {lost.id, moves.id, refuses.id, meanwhile.id, later.id}
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.usefixtures("fast_clocks", "account")
+async def test_what_may_run_is_never_asked_for(broker: PrivateBroker, tmp_path: Path) -> None:
+    """Neither what two hosts claim nor what a view that is cut off says is; what was lost before the worker came is."""
+    (tmp_path / "go").touch()
+    async with cable(broker) as way, standing(broker, tmp_path, way.port) as stand:
+        # The view lists lost hosts by id, so whoever is last is judged when all others were.
+        names = ("a-both", "b-both", "c-source", "d-target", "e-back", "f-later", "g-last")
+        source, target, other_source, other_target, back, later, last = everyone = [
+            stand.add(name, seed) for seed, name in enumerate(names, 41)
+        ]
+        await stand.until(HostState.LIVE, *everyone)
+        await eventually(lambda: EventType.FLEET_RELIST in stand.view.teller.told)
+        for leaves, enters in ((source, target), (other_source, other_target)):
+            enters.hypervisor.receive(leaves.hypervisor.domains[leaves.running])
+        await eventually(lambda: stand.both_run(source.running) and stand.both_run(other_source.running))
+        lost = (source, target, other_source, back, last)
+        await asyncio.gather(*(host.crash() for host in lost))
+        await stand.until(HostState.LOST, *lost)
+        way.plugged = False
+        way.cut()
+        await eventually(lambda: not stand.view.view.broker_ok)
+        stand.start(back.hypervisor, back.running, back.down)
+        async with stand.worker(broker.port) as asked:
+            await eventually(lambda: stand.questions["/api/v1/fleet"] >= 3, 8)
+            assert (stand.state(back), stand.begun, asked) == (HostState.LOST, [], [])
+            way.plugged = True
+            await eventually(lambda: wish(last) in asked, 12)
+            await until_consumed(broker)
+            # The last word on where a VM is has no name, for nothing else is known of it there yet.
+            await say(broker, EventType.VM_STATUS, vm=vm_text(later.running), name="prod-x", host="nowhere")
+            await say(broker, EventType.VM_MIGRATED, vm=vm_text(later.running), host=later.id)
+            await later.crash()
+            await eventually(lambda: wish(later) in asked, 8)
+        # Of the target all but the VM that both claim ran there alone.
+        assert [each for each in asked if each not in (wish(target), wish(last), wish(later))] == []
+        assert set(stand.fenced) == {target.id, last.id, later.id}
+
+
+async def say(broker: PrivateBroker, kind: EventType, **data: str) -> None:
+    """Publish an event by hand."""
+    connection = await aio_pika.connect(broker.url())
+    async with connection, connection.channel() as channel:
+        exchange = await channel.get_exchange(topology.FLEET, ensure=False)
+        message = aio_pika.Message(json.dumps(data).encode(), headers={"cloudEvents_type": kind})
+        await exchange.publish(message, f"{kind}.by-hand")
 
 
 @pytest.mark.usefixtures("account")

@@ -150,5 +150,5 @@ async def test_description_names_each_route_and_parameter(api: httpx.AsyncClient
     )
     parameters = schema["paths"]["/api/v1/vms"]["get"]["parameters"]
     assert [parameter["name"] for parameter in parameters] == [
-        "host", "label", "status", "freshness", "text", "sort", "limit", "offset", "sections"
+        "host", "label", "status", "freshness", "text", "sort", "after", "limit", "offset", "sections"
     ]  # fmt: skip

@@ -171,7 +171,7 @@ def test_a_view_that_meets_the_destination_first_gives_the_vm_to_the_source() ->
 
 
 def test_lists_and_counts_have_a_vm_in_transit() -> None:
-    """It comes last in lists, passes filters as any other, and is counted."""
+    """It comes last in lists but those by id, passes filters as any other, and is counted."""
     table = live_table(hosts=2)
     table.host.undefine_vm(VM, table.now, MIGRATED)
     hear(table, table.host)
@@ -184,6 +184,9 @@ def test_lists_and_counts_have_a_vm_in_transit() -> None:
     assert listed(VmQuery()) == [2, 3, 4, 5, 6, 1]
     assert listed(VmQuery(limit=2, offset=4)) == [6, 1]
     assert listed(VmQuery(limit=2, offset=5)) == [1]
+    assert listed(VmQuery(sort="id")) == listed(VmQuery(sort="id", status=("up", "Migration Source"))) == [*range(1, 7)]
+    assert listed(VmQuery(sort="id", after=vm_text(VM), limit=2)) == [2, 3]
+    assert listed(VmQuery(sort="-id", after=vm_text(vm_number(2)))) == [1]
     assert listed(VmQuery(host=OTHER)) == [4, 5, 6]
     assert listed(VmQuery(status=("Migration Source",))) == [1]
     assert listed(VmQuery(text="vm-1")) == [1]
