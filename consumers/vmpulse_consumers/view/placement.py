@@ -156,10 +156,10 @@ class Placement:
                 self._give_up(vm, host, now)
 
     def _passed_through(self, vm: Vm, host: Host, end: Tombstone, now: float) -> None:
-        """A VM in transit came to *host* and its life ended there, or it went on to yet another host."""
+        """A VM in transit came (back) to *host* and its life ended there, or it went on to yet another host."""
         transit, at = vm.transit, _ended_at(host, end, now)
-        if transit is None or transit.host is host or at <= transit.left_at:
-            return  # of a life before this move
+        if transit is None or (transit.host is host and transit.token == end.token) or at <= transit.left_at:
+            return  # of a life before this move, or the one that moved
         if end.exit_reason is ExitReason.MIGRATION_SUCCEEDED:
             vm.transit = transit._replace(host=host, token=end.token, since=now, left_at=at)
             self._settled(vm, now)

@@ -352,6 +352,7 @@ class View:
         """Judge silence, and take up requests that were put off until now. Call it about once a second."""
         if self._canary_at is not None and self.broker_ok and now - self._canary_at > CANARY_MISSING_S:
             self.broker_ok = False
+            self._heard_from = None
             self._telling.events.append(BrokerEvent(back=False))
         for host in self.hosts.values():
             if self.broker_ok and self._canary_at is not None:
@@ -368,10 +369,12 @@ class View:
             self._telling.begin(self.vms.values(), now)
 
     def _may_tell(self, now: float) -> bool:
-        """Whether the picture is built up; a host that never answers must not keep all others from being told of."""
-        if not self.not_ready(now):
-            return True
-        return self.broker_ok and self._heard_from is not None and now - self._heard_from >= TELL_AT_LATEST_S
+        """Whether the picture is built up; a host that never answers must not keep all others from being told of.
+
+        Counted from when the stream was heard: time without the broker builds up nothing.
+        """
+        heard_s = 0.0 if self._heard_from is None else now - self._heard_from
+        return heard_s >= TELL_AT_LATEST_S or (heard_s >= CANARY_MISSING_S and not self.not_ready(now))
 
     def _judge_hearing(self, host: Host, now: float) -> None:
         """What is said of all VMs of a host changes when it is heard, or no longer."""

@@ -15,7 +15,7 @@ from tests.consumers.view.subscriber import SubscribedView, Subscriber
 from vmpulse_consumers.amqp_requests import ANSWER_S
 from vmpulse_consumers.http import census
 from vmpulse_consumers.view import BrokerEvent, Host, HostEvent, HostState, Request
-from vmpulse_consumers.view.host import LOST_S, WIDTH
+from vmpulse_consumers.view.host import LOST_S, REMEASURE_SLOW_S, WIDTH
 from vmpulse_consumers.view.rows import VmRow, fleet_row, vm_row
 from vmpulse_consumers.view.runtime import UNKNOWN_8, UNKNOWN_32
 from vmpulse_consumers.view.view import FORGOTTEN_S, GRACE_S, RETIRED_ASKS_S, RETRY_S, SLACK_S
@@ -643,6 +643,9 @@ class Fleet(RuleBasedStateMachine):
                 longest = max(longest, host.in_flight.sent_at + FORGOTTEN_S + RETRY_S[-1] - self.table.now)
             if self.table.hosts[host.id].session.epoch in host.retired:
                 longest = max(longest, RETIRED_ASKS_S)
+            if host.remeasure_at - self.table.now <= REMEASURE_SLOW_S:
+                # A slow answer makes every age look as much too old, until the clock is measured anew.
+                longest = max(longest, host.remeasure_at - self.table.now)
         return longest
 
     def teardown(self) -> None:

@@ -144,6 +144,28 @@ def test_what_came_and_ended_unseen_is_no_longer_in_transit() -> None:
     assert VM not in table.view.vms
 
 
+@pytest.mark.parametrize("keeps", [True, False])
+def test_what_came_back_and_ended_unseen_is_no_longer_in_transit(keeps: bool) -> None:  # noqa: FBT001 - cases
+    """It returned to its source and ended there, of which only the tombstone tells: it is Down there, or gone."""
+    table = live_table(hosts=2)
+    source = table.hosts[HOST]
+    source.undefine_vm(VM, table.now, MIGRATED)
+    hear(table, source)
+    table.now += 10
+    source.define_vm(VM)
+    source.start_vm(VM)
+    source.look(table.now)
+    table.now += 10
+    (source.stop_vm if keeps else source.undefine_vm)(VM, table.now, STOPPED)
+    source.look(table.now)
+    source.queue.clear()
+    table.step()
+    table.step()
+    assert not table.view.transits
+    assert (VM in table.view.vms) is keeps
+    assert not keeps or said(table) == (HOST, "Down")
+
+
 def test_what_went_on_to_a_third_host_is_in_transit_from_the_second() -> None:
     """The tombstone of a host that was never seen to have it says that it has left from there."""
     table = live_table(hosts=2)

@@ -193,6 +193,18 @@ def test_one_host_that_never_answers_does_not_keep_the_others_from_being_told_of
     assert [type(event) for event in told(table)] == [RelistEvent]
 
 
+def test_time_without_the_broker_does_not_count_as_time_to_build_up_the_picture() -> None:
+    """The broker was away for long right after the start: the VMs that are met then are not told of one by one."""
+    table = Table(hosts=2)
+    table.view.tick(table.now)
+    table.now += 600
+    table.view.tick(table.now)
+    table.step()
+    table.step()
+    assert table.view.hosts
+    assert not [event for event in told(table) if isinstance(event, VmAppeared)]
+
+
 def test_a_view_that_was_cut_off_has_everything_read_anew() -> None:
     """Another one of its name may have told of changes meanwhile."""
     table = live_table()
