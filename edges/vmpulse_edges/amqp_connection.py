@@ -36,17 +36,18 @@ QUEUE_DELETED: Final = BrokerUnreachable("a queue of ours was deleted")
 async def connect(url: BrokerUrl, name: str) -> AbstractConnection:
     """Open a connection. Raises BrokerUnreachable or BrokerRefused, with the remedy in the message."""
     try:
-        connection = await aio_pika.connect(
-            host=url.host,
-            port=url.port,
-            login=url.user,
-            password=url.password,
-            virtualhost=url.vhost,
-            ssl=url.scheme == "amqps",
-            timeout=CONNECT_TIMEOUT_S,
-            client_properties={"connection_name": name},
-            heartbeat=topology.HEARTBEAT_S,
-        )
+        # Not aio_pika's own timeout: it connects in a task of its own, whose refusal nobody hears if we are cancelled.
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            connection = await aio_pika.connect(
+                host=url.host,
+                port=url.port,
+                login=url.user,
+                password=url.password,
+                virtualhost=url.vhost,
+                ssl=url.scheme == "amqps",
+                client_properties={"connection_name": name},
+                heartbeat=topology.HEARTBEAT_S,
+            )
     except (aiormq.exceptions.ProbableAuthenticationError, aiormq.exceptions.AuthenticationError) as error:
         raise BrokerRefused(
             f"the broker at {url} refuses the user {url.user!r}; check its password and that the user exists"

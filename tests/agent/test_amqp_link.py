@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -338,3 +340,17 @@ async def test_a_link_that_is_told_to_end_while_it_connects_ends() -> None:
         running.cancel()
         ended, _ = await asyncio.wait({running}, timeout=5)
         assert ended, f"after {moment / 50} ms"
+
+
+async def test_refused_connections_that_cancel_each_other_leave_nothing(broker: PrivateBroker) -> None:
+    """Of connections that are refused together, the first cancels the rest, and no refusal is left to asyncio's log."""
+    url = broker_url.parse("broker_url", f"amqp://test.admin@127.0.0.1:{broker.port}/", "wrong")
+    left: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: left.append(context))
+    for _ in range(50):
+        with contextlib.suppress(ExceptionGroup):
+            async with asyncio.TaskGroup() as group:
+                for name in ("one", "two", "three"):
+                    group.create_task(connect(url, name))
+        gc.collect()
+    assert not left
