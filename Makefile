@@ -9,6 +9,8 @@ VMS ?= 40
 PORT ?= 8080
 SECONDS_LIMIT ?=
 ARGS ?=
+GUESTS ?= 0
+SLOW ?=
 JOBS ?= 2
 
 bootstrap := python3 deploy/bootstrap.py
@@ -39,9 +41,14 @@ check: setup ## lint, formatting and types
 	@$(bin)/mypy
 
 .PHONY: lab
-lab: ## try the agent on real libvirt and QEMU (root; ARGS are the lab's)
+lab: ## try the agent on real libvirt and QEMU (root; GUESTS real ones, SLOW=1 for all, ARGS are the lab's)
 	@$(bootstrap) lab
-	@exec $(bin)/python -m tests.lab $(ARGS)
+	@exec $(bin)/python -m tests.lab --guests $(GUESTS) $(if $(SLOW),--slow) $(ARGS)
+
+.PHONY: soak
+soak: ## hold sections still while everything around real domains comes and goes (root; SECONDS_LIMIT, GUESTS)
+	@$(bootstrap) lab
+	@exec $(bin)/python -m tests.lab.soak --guests $(GUESTS) $(if $(SECONDS_LIMIT),--seconds $(SECONDS_LIMIT)) $(ARGS)
 
 .PHONY: secrets
 secrets: ## passwords for docker-compose.yml as files (ARGS='--host h001' for a host's agent)
@@ -53,14 +60,25 @@ compose-test: ## build the images, bring the composed stack up, hurt it, take it
 	@exec $(bin)/python -m tests.compose $(ARGS)
 
 .PHONY: nightly
-nightly: ## what takes long: the composed stack, ten thousand histories of the view, the lab
+nightly: ## what takes long: the composed stack, ten thousand histories of the view, the lab, an hour of soak
 	@$(MAKE) compose-test ARGS=
 	@$(bin)/python -m pytest tests/consumers/view/test_convergence.py --hypothesis-profile=nightly --timeout=7200
-	@$(MAKE) lab ARGS=
+	@$(MAKE) lab GUESTS=3 SLOW=1 ARGS=
+	@$(MAKE) soak GUESTS=2 SECONDS_LIMIT=3600 ARGS=
 
 .PHONY: bench-frame
 bench-frame: setup ## what a frame costs, as one JSON line
 	@exec $(bin)/python -m benches.frame $(ARGS)
+
+.PHONY: bench-agent
+bench-agent: ## what the agent costs a host, beside other programs, as one JSON line (root; ARGS are the bench's)
+	@$(bootstrap) bench
+	@exec $(bin)/python -m benches.agent_tick --peers $(ARGS)
+
+.PHONY: bench-check
+bench-check: ## a short bench of the agent that fails if a cost is far from its goal (root; 2 minutes)
+	@$(bootstrap) lab
+	@exec $(bin)/python -m benches.agent_tick --check --ticks 6 $(ARGS)
 
 .PHONY: fmt
 fmt: setup ## format, and mend what the linter can mend

@@ -33,14 +33,24 @@ WORKER_TOOLS = "amqp-tools"
 DISPENSABLE = {BROKER, MONITOR, WORKER_TOOLS}
 BASE_PACKAGES = (BROKER, "gcc", "libvirt-dev", "pkg-config", "python3-dev", "python3-venv")
 LAB_PACKAGES = (
-    *("iproute2", "libvirt-clients", "libvirt-daemon", "libvirt-daemon-driver-qemu", "libvirt-daemon-system"),
-    *("qemu-system-x86", "qemu-utils"),
+    *(
+        "e2fsprogs",
+        "iproute2",
+        "libsasl2-modules",
+        "libvirt-clients",
+        "libvirt-daemon",
+        "libvirt-daemon-driver-qemu",
+        "libvirt-daemon-system",
+    ),
+    *("openssl", "qemu-system-x86", "qemu-utils", "sasl2-bin"),
 )
+BENCH_PACKAGES = ("collectd-core", "prometheus-libvirt-exporter")
 COMPOSE_PACKAGES = ("ca-certificates", "debootstrap", "docker-compose", "docker.io", "iptables", "slirp4netns")
 PROFILES = {
     "test": (*BASE_PACKAGES, MONITOR, WORKER_TOOLS),
     "demo": BASE_PACKAGES,
     "lab": BASE_PACKAGES + LAB_PACKAGES,
+    "bench": BASE_PACKAGES + LAB_PACKAGES + BENCH_PACKAGES,
     "compose": BASE_PACKAGES + LAB_PACKAGES + COMPOSE_PACKAGES,
 }
 POLICY = Path("/usr/sbin/policy-rc.d")
@@ -138,6 +148,8 @@ def tool_present(package: str) -> bool:
         "libvirt-daemon": "libvirtd",
         "qemu-system-x86": "qemu-system-x86_64",
         "qemu-utils": "qemu-img",
+        "openssl": "openssl",
+        "sasl2-bin": "saslpasswd2",
         "gcc": "cc",
         "pkg-config": "pkg-config",
         BROKER: BROKER,

@@ -150,8 +150,16 @@ class Tap:
         self, host: str, verb: str, *, body: bytes | None = None, user: str = ADMIN.name
     ) -> AbstractIncomingMessage:
         """Put a question by hand and wait for the reply."""
+        await self.say_request(host, verb, body=body, user=user)
+        return await self.reply()
+
+    async def say_request(self, host: str, verb: str, *, body: bytes | None = None, user: str = ADMIN.name) -> None:
+        """Put a question by hand."""
         request = wire.write(Request()) if body is None else body
         await self.say(topology.RPC, f"{host}.{verb}", request, user_id=user, reply_to=self._token, correlation_id="c")
+
+    async def reply(self) -> AbstractIncomingMessage:
+        """Wait for the next reply."""
         return await asyncio.wait_for(self._replies.get(), 5)
 
     async def _hear(self, message: AbstractIncomingMessage) -> None:

@@ -59,6 +59,9 @@ BACKOFF_MOST_S: Final = 15.0
 """As long as a host may be silent before readers call it lost: the broker's return must not wait longer for us."""
 STALL_S: Final = 6.0
 """Two ticks: by then the frames in flight are out of date anyway."""
+JUDGE_S: Final = 1.0
+IDLE_S: Final = 3.0
+"""How often confirms are looked after, while some are outstanding and while none are: each look wakes the process."""
 WINDOW: Final = 1024
 """Messages of one host that may await their confirm; four times what a host of 40 VMs says on reconnect."""
 TAKEN_TRIES: Final = 4
@@ -66,6 +69,10 @@ TAKEN_TRIES: Final = 4
 FRAME_MESSAGE_ID: Final = "-"
 """aiormq gives each message without an id one of 32 characters; one character is the least it lets us send."""
 REPLY_EXPIRATION_MS: Final = 10_000
+ANSWERING: Final = 8
+"""Requests of one host under way at a time: the rest wait at the broker, where they expire, and cost the host neither
+memory (a reply may have 1 MiB) nor its ticks. More than one, for getConfig may have to wait for a slow hypervisor.
+"""
 TOKEN: Final = re.compile("[0-9A-Za-z]{1,64}")
 """What may be asked to reply to: one word of a routing key, and short enough for one."""
 
@@ -211,6 +218,7 @@ class AmqpLink:
         for exchange in topology.EXCHANGES if self._declare else ():
             await stream.declare_exchange(exchange, aio_pika.ExchangeType.TOPIC, durable=True)
         self._rpc = await rpc.get_underlay_channel()
+        await self._rpc.basic_qos(prefetch_count=ANSWERING)
         # Somebody deleted an rpc queue: only a new connection gets its host a new one.
         self._rpc.on_consumer_cancel_callbacks.add(lambda _: reporter(closed)(None, QUEUE_DELETED))
         self._stream = await stream.get_underlay_channel()
@@ -260,7 +268,8 @@ class AmqpLink:
         """Until the connection ends: take hosts down whose confirms are overdue, and up again when all came."""
         loop = asyncio.get_running_loop()
         while True:
-            done, _ = await asyncio.wait({closed}, timeout=1.0)
+            idle = all(flow.up and not flow.in_flight for flow in self._flows.values())
+            done, _ = await asyncio.wait({closed}, timeout=IDLE_S if idle else JUDGE_S)
             if done:
                 return closed.result()
             for flow in self._flows.values():
@@ -381,13 +390,15 @@ class AmqpLink:
             self.counters.lost += 1
             log.debug("host %s: a %s was not published: %s", flow.agent.host, message.kind, error)
             if message.kind is Kind.DEVICES:
-                flow.agent.devices_lost()
+                flow.agent.devices_lost(message.seq)
             return
         finally:
             flow.in_flight.pop(number, None)
         if message.change is not None:
             settle = flow.agent.confirmed if taken else flow.agent.refused
             settle(message.change, message.seq)
+        elif message.kind is Kind.DEVICES:
+            (flow.agent.devices_told if taken else flow.agent.devices_lost)(message.seq)
 
     # --- verbs --------------------------------------------------------------------------------------------------
 
@@ -396,7 +407,10 @@ class AmqpLink:
         queue = topology.rpc_queue(host)
 
         async def consume(request: DeliveredMessage) -> None:
-            await self._answer(host, request)
+            try:
+                await self._answer(host, request)
+            finally:
+                await self._settle(request)
 
         async with self._rpc_lock:
             connection, channel = self._connection, self._rpc
@@ -410,8 +424,16 @@ class AmqpLink:
             await self._claims.queue_declare(queue.name, exclusive=queue.exclusive, durable=queue.durable)
             for exchange, key in queue.bindings:
                 await self._claims.queue_bind(queue.name, exchange, key)
-            reply = await channel.basic_consume(queue.name, consume, no_ack=True)
+            reply = await channel.basic_consume(queue.name, consume)
             self._consumers[host] = str(reply.consumer_tag)
+
+    async def _settle(self, request: DeliveredMessage) -> None:
+        """Done with a request: the broker may send the next."""
+        try:
+            with broker_errors(self.url):
+                await request.channel.basic_ack(request.delivery_tag or 0)
+        except BrokerError as error:
+            log.debug("a request could not be settled, its queue ends with the connection: %s", error)
 
     async def _answer(self, host: HostId, request: DeliveredMessage) -> None:
         asked = request.header.properties

@@ -37,7 +37,6 @@ from vmpulse_contract.verbs import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from vmpulse_agent.hypervisor import DeviceSample
     from vmpulse_agent.ledger import Row
     from vmpulse_agent.session import Session
     from vmpulse_contract.errors import VerbError
@@ -62,12 +61,9 @@ def failure(session: Session | None, error: VerbError) -> bytes:
 
 
 class Held:
-    """What the agent holds beside the session: the last device and host statistics."""
+    """What the agent holds beside the session: the last host statistics."""
 
     def __init__(self) -> None:
-        self.devices: Mapping[VmId, DeviceStats] = {}
-        self.device_sample: DeviceSample | None = None
-        """What ``devices`` was made of: it says of which life, and when."""
         self.host: HostStats | None = None
 
 
@@ -91,7 +87,7 @@ def answer(session: Session, held: Held, verb: Verb, vms: Sequence[VmId], now: f
                 raise NotReady("host statistics have not been read yet; ask again in a few seconds")
             return HostStatsReply(**_envelope(session, now), stats=_with_counts(held.host, session))
         case _:
-            return _device_reply(session, held, vms, now)
+            return _device_reply(session, vms, now)
 
 
 def _with_counts(stats: HostStats, session: Session) -> HostStats:
@@ -187,21 +183,21 @@ def _select(session: Session, vms: Sequence[VmId]) -> tuple[list[Row], list[VmId
     return [known[vm] for vm in wanted if vm in known], [vm for vm in wanted if vm not in known]
 
 
-def _device_stats(held: Held, row: Row, now: float) -> DeviceStats | None:
-    """The last statistics of the VM's present life, with their age."""
-    sample, stats = held.device_sample, held.devices.get(row.vm)
-    if sample is None or stats is None or sample.domains[row.vm].token != row.token:
+def _device_stats(session: Session, row: Row, now: float) -> DeviceStats | None:
+    """The last statistics of the VM's present life, with their age and with rates since the last report."""
+    stats, sampled_at = session.devices.of(row), session.devices.sampled_at
+    if stats is None or sampled_at is None:
         return None
-    return structs.replace(stats, stats_age=round(max(0.0, now - sample.started), 3))
+    return structs.replace(stats, stats_age=round(max(0.0, now - sampled_at), 3))
 
 
-def _device_reply(session: Session, held: Held, vms: Sequence[VmId], now: float) -> DeviceReply:
+def _device_reply(session: Session, vms: Sequence[VmId], now: float) -> DeviceReply:
     rows, missing = _select(session, vms)
     records: dict[bytes, DeviceStats] = {}
     remaining: list[bytes] = []
     room = BUDGET - (len(rows) + len(missing)) * 18
     for row in rows:
-        stats = _device_stats(held, row, now)
+        stats = _device_stats(session, row, now)
         if stats is None:
             continue
         size = len(wire.write(stats)) + RECORD_BYTES

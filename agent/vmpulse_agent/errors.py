@@ -2,7 +2,8 @@
 
     AgentError                        exit code 1
     ├── HypervisorError                 a look, read or connection failed; nothing follows for the VMs (promise A2)
-    │   ├── HypervisorUnavailable         no connection: socket missing, no permission, daemon down
+    │   ├── HypervisorUnavailable         no connection: socket missing, daemon down
+    │   │   └── HypervisorRefused             it is there, and does not let us in: no permission, wrong password
     │   └── HypervisorTimeout             no answer before the deadline
     ├── NotInstalled                    the distribution was installed without what this command needs
     ├── NoSuchVm                        the hypervisor does not have a VM that was asked for
@@ -25,6 +26,10 @@ class HypervisorError(AgentError):
 
 class HypervisorUnavailable(HypervisorError):
     """There is no connection to the hypervisor."""
+
+
+class HypervisorRefused(HypervisorUnavailable):
+    """The hypervisor does not let us in; trying again soon would be of no use, and might lock an account."""
 
 
 class HypervisorTimeout(HypervisorError):

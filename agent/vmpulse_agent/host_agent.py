@@ -16,18 +16,18 @@ from msgspec import structs
 
 from vmpulse_agent import answers
 from vmpulse_agent.allowance import Allowance
-from vmpulse_agent.devices import device_stats
+from vmpulse_agent.change_schedule import ChangeKey
 from vmpulse_agent.errors import HypervisorError
 from vmpulse_agent.hypervisor import (
+    BalloonChanged,
     ConnectionBack,
     ConnectionLost,
-    DeviceSample,
     HypervisorEvent,
     LifecycleEvent,
     SectionsStale,
 )
 from vmpulse_agent.measures import HostMeasures
-from vmpulse_agent.session import URGENT_BURST, URGENT_GAP_S, ChangeKey, Outgoing, Policy, Session
+from vmpulse_agent.session import URGENT_BURST, URGENT_GAP_S, Outgoing, Policy, Session
 from vmpulse_contract import limits, sections, verbs, wire
 from vmpulse_contract.errors import (
     BadRequest,
@@ -66,8 +66,8 @@ class Timing(NamedTuple):
     """How often a host looks and reads, in seconds."""
 
     tick_s: float = 3.0
-    refresh_s: float = 60.0
-    device_s: float = 30.0
+    refresh_s: float = 300.0
+    device_s: float = 15.0
     device_report_s: float = 300.0
 
 
@@ -77,7 +77,7 @@ class Publisher(Protocol):
     def publish(self, agent: HostAgent, message: Outgoing) -> None:
         """Send one message. Confirms of changes go to ``agent.confirmed`` or ``agent.refused``.
 
-        Device statistics that a broken connection took with it go to ``agent.devices_lost``.
+        Device statistics go by their number to ``agent.devices_told``, or to ``agent.devices_lost`` if they never came.
         """
 
     async def attach(self, agent: HostAgent) -> None:
@@ -136,6 +136,8 @@ class HostAgent:
         self._tombstones_seen = self._last_tombstone()
         self._timer: asyncio.TimerHandle | None = None
         self._look_wanted = asyncio.Event()
+        self._host_wanted = asyncio.Event()
+        self._tick_wanted = asyncio.Event()
         self._to_read: dict[VmId, frozenset[Section]] = {}
         self._to_reread: dict[VmId, frozenset[Section]] = {}
         self._read_wanted = asyncio.Event()
@@ -191,6 +193,10 @@ class HostAgent:
         async with asyncio.TaskGroup() as group:
             for _ in range(READERS):
                 group.create_task(self._read_each(unread))
+        await self.hypervisor.settle()
+        self.measures.advanced_at = self._now()
+        while self._to_read:
+            await self._read(*self._to_read.popitem())
 
     async def _read_each(self, unread: list[VmId]) -> None:
         while unread:
@@ -217,14 +223,20 @@ class HostAgent:
         period = self.timing.tick_s
         due = self._now() + self._phase_s
         while True:
-            await asyncio.sleep(max(0.0, due - self._now()))
+            # A hypervisor that is back is looked at at once: what was not known must not wait for another tick.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(due):
+                    await self._tick_wanted.wait()
+            self._tick_wanted.clear()
             began = self._now()
+            self._host_wanted.set()
             await self._look()
             self.session.tick(self._now())
             self._pump()
             self.measures.advanced_at = self._now()
             self.measures.ticks.add(self.measures.advanced_at - began)
-            due = max(due + period, self._now())
+            if began >= due:
+                due = max(due + period, self._now())
 
     async def _urgent_look_loop(self) -> None:
         """Look again as soon as the hypervisor has announced something, rather than at the next tick.
@@ -312,18 +324,18 @@ class HostAgent:
 
     async def _device_loop(self) -> None:
         """Sample devices now and then, and soon after a life began: a new VM is not without for a whole period."""
-        previous: DeviceSample | None = None
         while True:
+            began = self._now()
             try:
                 sample = await self.hypervisor.device_sample()
-                self.held.devices, self.held.device_sample = device_stats(previous, sample), sample
-                previous = sample
-                self.session.devices_sampled(sample, self.held.devices, self._now())
+                self.session.devices_sampled(sample, self._now())
                 self._pump()
             except HypervisorError as error:
                 log.debug("device statistics could not be read: %s", error)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._devices_wanted.wait(), self.timing.device_s)
+                # The period is from start to start, for what a peak hides in is the span between two samples.
+                async with asyncio.timeout_at(began + self.timing.device_s - DEVICE_GAP_S):
+                    await self._devices_wanted.wait()
             await asyncio.sleep(DEVICE_GAP_S)
             self._devices_wanted.clear()
 
@@ -337,8 +349,10 @@ class HostAgent:
             due = max(due + self.timing.device_report_s, self._now())
 
     async def _host_loop(self) -> None:
+        """Sample the host beside each look: a moment of its own would wake the process once more in each tick."""
         while True:
-            await asyncio.sleep(self.timing.tick_s)
+            await self._host_wanted.wait()
+            self._host_wanted.clear()
             await self._sample_host()
             self._pump()
 
@@ -361,13 +375,16 @@ class HostAgent:
                 self._want_read(event.vm, frozenset({Section.INFO, Section.CONFIG, Section.STATUS}))
             case SectionsStale():
                 self._want_read(event.vm, event.sections)
+            case BalloonChanged():
+                self.session.balloon_changed(event.vm, event.kib, self._now())
+                self._pump()
             case ConnectionLost():
                 log.warning("the hypervisor is away, nothing follows for its VMs: %s", event.why)
                 self.measures.away_since, self.measures.away_why = self._now(), event.why
             case ConnectionBack():
                 log.info("the hypervisor is back")
                 self.measures.away_since = None
-                self._look_wanted.set()
+                self._tick_wanted.set()
                 for row in self.session.ledger.order:
                     self._want_read(row.vm, ALL_SECTIONS)
 
@@ -392,9 +409,13 @@ class HostAgent:
         self.session.refused(change, seq, self._now())
         self._pump()
 
-    def devices_lost(self) -> None:
-        """Part of a report of devices never came to the broker: the next sample is said in its place."""
-        self.session.report_devices(self._now())
+    def devices_told(self, number: int) -> None:
+        """The broker has taken a message of device statistics."""
+        self.session.devices_told(number)
+
+    def devices_lost(self, number: int) -> None:
+        """A message of device statistics never came to the broker: the next sample is said in its place."""
+        self.session.devices_lost(number, self._now())
         self._pump()
 
     def _pump(self) -> None:

@@ -46,10 +46,14 @@ class DomainLook(NamedTuple):
 
 
 class Look(NamedTuple):
-    """All domains of the host at one moment. ``started``: when the look began, seconds on the loop's clock."""
+    """All domains of the host at one moment. ``started``: when the look began, seconds on the loop's clock.
+
+    ``partial``: only some domains could be asked, and nothing is known of any other, not even whether it is there.
+    """
 
     started: float
     domains: Sequence[DomainLook]
+    partial: bool = False
 
 
 class SectionReading(NamedTuple):
@@ -147,6 +151,13 @@ class SectionsStale(NamedTuple):
     sections: frozenset[Section]
 
 
+class BalloonChanged(NamedTuple):
+    """The guest's memory has grown or shrunk to so many KiB."""
+
+    vm: VmId
+    kib: int
+
+
 class ConnectionLost(NamedTuple):
     """The hypervisor is gone until ConnectionBack. Nothing follows for the VMs."""
 
@@ -157,7 +168,7 @@ class ConnectionBack(NamedTuple):
     """The hypervisor is there again; whatever happened meanwhile was not announced."""
 
 
-HypervisorEvent: TypeAlias = LifecycleEvent | SectionsStale | ConnectionLost | ConnectionBack
+HypervisorEvent: TypeAlias = LifecycleEvent | SectionsStale | BalloonChanged | ConnectionLost | ConnectionBack
 Notify: TypeAlias = Callable[[HypervisorEvent], None]
 
 
@@ -181,6 +192,13 @@ class Hypervisor(Protocol):
 
     async def read(self, vm: VmId, wanted: frozenset[Section]) -> SectionReading:
         """Read the wanted sections of one domain. Raises HypervisorError if it could read none of them."""
+
+    async def settle(self) -> None:
+        """Wait, for a few seconds at most, until what is asked aside has been answered once, such as guests.
+
+        Until then sections that wait for such an answer may not be given; those that can be by now are notified as
+        stale. Called once, after the first readings.
+        """
 
     async def device_sample(self) -> DeviceSample:
         """Read the device counters of all active domains. Raises HypervisorError."""

@@ -35,6 +35,7 @@ class Row:
 
     __slots__ = (
         "announced",
+        "before",
         "bodies",
         "cpu_at",
         "cpu_sys",
@@ -67,6 +68,8 @@ class Row:
         """Start of the last such look."""
         self.current = [ABSENT] * len(SECTIONS)
         self.current_bodies = [b""] * len(SECTIONS)
+        self.before = [ABSENT] * len(SECTIONS)
+        """What was current until the last change: a section that returns to it flaps."""
         self.announced = [ABSENT] * len(SECTIONS)
         self.bodies = [b""] * len(SECTIONS)
         self._forget_values()
@@ -88,7 +91,7 @@ class Row:
         self.silent_since = None
         self._forget_values()
         for section in BODIED:
-            self.current[section] = self.announced[section] = ABSENT
+            self.current[section] = self.before[section] = self.announced[section] = ABSENT
             self.current_bodies[section] = self.bodies[section] = b""
 
     def observe(self, look: DomainLook, started: float) -> None:
@@ -138,7 +141,9 @@ class Row:
 
     def hold(self, section: Section, body: bytes) -> bool:
         """Take in a section as read. Tells whether it now differs from what was announced."""
-        self.current[section] = sections.section_hash(section, body)
+        now = sections.section_hash(section, body)
+        if now != self.current[section]:
+            self.before[section], self.current[section] = self.current[section], now
         self.current_bodies[section] = body if section in BODIED else b""
         return self.current[section] != self.announced[section]
 

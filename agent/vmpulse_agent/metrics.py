@@ -22,8 +22,9 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from vmpulse_agent.measures import CALL_BOUNDS, TICK_BOUNDS, Calls
+from vmpulse_agent.measures import CALL_BOUNDS, LOOP_BOUNDS, MENDED, TICK_BOUNDS, Calls, LoopMeasure
 from vmpulse_contract.errors import VERB_ERRORS
+from vmpulse_contract.sections import Section
 from vmpulse_contract.topology import Kind
 from vmpulse_contract.verbs import Verb
 
@@ -40,6 +41,11 @@ TICK: Final = "tick_seconds"
 LABELLED: Final = {
     "published": ("Messages published, by kind.", "kind", (Kind.FRAME, Kind.ROSTER, Kind.CHANGE, Kind.DEVICES)),
     "looks": ("Looks at the hypervisor.", "result", ("taken", "late", "failed")),
+    "section_flaps": (
+        "Sections that read as they were before their last change.",
+        "section",
+        tuple(section.label for section in Section),
+    ),
     "requests": ("Requests answered.", "verb", (*Verb, "unknown")),
     "requests_failed": ("Requests answered with an error.", "code", tuple(VERB_ERRORS)),
 }
@@ -62,6 +68,7 @@ class AgentCollector(Collector):
         link: the broker link that they share.
         calls: what calls to the hypervisor have cost, where that is measured.
         clock: seconds, the clock of the agents' event loop.
+        loop: how long that loop was blocked, where that is measured.
     """
 
     def __init__(
@@ -70,11 +77,13 @@ class AgentCollector(Collector):
         link: AmqpLink,
         calls: Calls | None,
         clock: Callable[[], float],
+        loop: LoopMeasure | None = None,
     ) -> None:
         self._agents = agents
         self._link = link
         self._calls = calls or Calls()
         self._clock = clock
+        self._loop = loop or LoopMeasure()
         self._lock = threading.Lock()
         self._present: list[HostAgent] = []
         self._gone: defaultdict[Key, float] = defaultdict(float)
@@ -89,6 +98,7 @@ class AgentCollector(Collector):
         yield from _counters(tally)
         yield from self._of_the_link(now)
         yield from self._of_calls()
+        yield from _of_the_loop(self._loop)
 
     def _tallied(self) -> tuple[list[HostAgent], Tally]:
         with self._lock:
@@ -125,7 +135,10 @@ class AgentCollector(Collector):
             seconds.add_metric([name], _buckets(CALL_BOUNDS, counts), measure.durations.total_s)
             errors.add_metric([name], measure.errors)
             unanswered.add_metric([name], measure.unanswered)
-        yield from (seconds, errors, unanswered)
+        mended = CounterMetricFamily(f"{PREFIX}input_mended", "Input that had to be mended.", labels=["kind"])
+        for kind in MENDED:
+            mended.add_metric([kind], self._calls.mended.by_kind[kind])
+        yield from (seconds, errors, unanswered, mended)
 
 
 def _add(total: defaultdict[Key, float], agent: HostAgent) -> None:
@@ -144,6 +157,8 @@ def _tally(agent: HostAgent) -> Iterator[tuple[Key, float]]:
     yield ("frames_withheld", ""), counted.frames_withheld
     yield ("changes_coalesced", ""), counted.coalesced
     yield ("bodies_refused", ""), counted.bodies_refused
+    for section in Section:
+        yield ("section_flaps", section.label), counted.flaps[section]
     yield ("looks", "taken"), counted.looks
     yield ("looks", "late"), counted.looks_late
     yield ("looks", "failed"), counted.looks_failed
@@ -167,7 +182,7 @@ def _host_gauges(hosts: list[HostAgent], now: float) -> Iterator[Metric]:
         "hung_vms", "VMs whose monitor does not answer now.", sum(row.silent_since is not None for row in rows)
     )
     yield _gauge("vms_refused", "VMs that nobody is told of.", sum(a.session.counters.vms_refused for a in hosts))
-    yield _gauge("changes_unconfirmed", "Changes not confirmed yet.", sum(a.session.unconfirmed for a in hosts))
+    yield _gauge("changes_unconfirmed", "Changes not confirmed yet.", sum(a.session.changes.unconfirmed for a in hosts))
     away = any(agent.measures.away_since is not None for agent in hosts)
     yield _gauge("hypervisor_up", "Whether there is a connection to the hypervisor.", not away)
     ages = [now - agent.session.looked_at for agent in hosts if agent.session.ready]
@@ -175,6 +190,17 @@ def _host_gauges(hosts: list[HostAgent], now: float) -> Iterator[Metric]:
     if ages:
         age.add_metric([], max(ages))
     yield age
+
+
+def _of_the_loop(loop: LoopMeasure) -> Iterator[Metric]:
+    blocked = HistogramMetricFamily(f"{PREFIX}loop_blocked_seconds", "Rounds of the event loop, less waits for a CPU.")
+    blocked.add_metric([], _buckets(LOOP_BOUNDS, list(loop.blocked.counts)), loop.blocked.total_s)
+    yield blocked
+    yield _gauge("loop_blocked_seconds_max", "The longest of these rounds.", loop.blocked_most_s)
+    yield _counter(
+        "loop_starved_seconds", "Seconds that the event loop was ready to run without a CPU.", loop.starved_s
+    )
+    yield _gauge("loop_starved_seconds_max", "The longest such wait in one round.", loop.starved_most_s)
 
 
 def _counters(tally: Tally) -> Iterator[Metric]:

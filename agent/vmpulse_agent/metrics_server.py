@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from vmpulse_agent.amqp_link import AmqpLink
     from vmpulse_agent.host_agent import HostAgent
-    from vmpulse_agent.measures import Calls
+    from vmpulse_agent.measures import Calls, LoopMeasure
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +40,8 @@ STALL_S: Final = 5.0
 """Nothing from the other end for so long, and it is hung up on."""
 REQUEST_S: Final = 10.0
 """The longest that a connection may last, however busily it trickles."""
-POLL_S: Final = 0.2
-"""How soon it notices that it is to end."""
+POLL_S: Final = 0.5
+"""How often it looks for connections that last too long, while there are any."""
 
 
 class MetricsServer:
@@ -53,27 +53,29 @@ class MetricsServer:
         agents: gives the agents at work now; called from any thread.
         link: the broker link that they share.
         calls: what calls to the hypervisor have cost, where that is measured.
+        loop: how long the event loop was blocked, where that is measured.
 
     Raises:
         PortTaken: the address is in use, or not this machine's.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - what is served
         self,
         host: str,
         port: int,
         agents: Callable[[], Iterable[HostAgent]],
         link: AmqpLink,
         calls: Calls | None = None,
+        loop: LoopMeasure | None = None,
     ) -> None:
         self._agents = agents
         self._link = link
         self.registry = CollectorRegistry()
-        self.registry.register(AgentCollector(agents, link, calls, time.monotonic))
+        self.registry.register(AgentCollector(agents, link, calls, time.monotonic, loop))
         ProcessCollector(registry=self.registry)
         self._metrics = make_wsgi_app(self.registry)
         self._server = _listening(host, port, self._answer)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(POLL_S,), name="metrics", daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_until_closed, name="metrics", daemon=True)
 
     @property
     def url(self) -> str:
@@ -89,8 +91,9 @@ class MetricsServer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # Within a poll: requests under way are daemon threads, and end with the process or in a few seconds.
-        self._server.shutdown()
+        # Requests under way are daemon threads, and end with the process or in a few seconds.
+        self._server.stop_serving()
+        self._thread.join()
         self._server.server_close()
 
     def _answer(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -152,7 +155,21 @@ class _Server(ThreadingWSGIServer):
         self.address_family = family
         self._open: dict[socket.socket, float] = {}
         self._guard = threading.Lock()
+        self._closing = False
         super().__init__(address, _Handler)
+
+    def serve_until_closed(self) -> None:
+        """Serve until ``stop_serving``. Unlike serve_forever it sleeps while nobody asks: waking costs a host CPU."""
+        while not self._closing:
+            with self._guard:
+                self.timeout = POLL_S if self._open else None
+            self.handle_request()
+            self.service_actions()
+
+    def stop_serving(self) -> None:
+        """Have ``serve_until_closed`` end soon: what waits for connections is woken by the end of the listening."""
+        self._closing = True
+        _hang_up(self.socket)
 
     def server_bind(self) -> None:
         """Bind without looking the host's name up, which may take as long as it likes."""

@@ -8,9 +8,10 @@ Rules of this file.
   the agent costs no detail traffic; what is read later travels as change events.
 - Order within one drain: roster, change events, frame, device statistics. A frame is never sent under a layout whose
   roster was not.
-- A section changes at most once per ``damping_s`` on the wire; the last state is always sent (promise A4).
+- When a change event may be said is change_schedule's affair, what becomes of device statistics device_report's.
 - Device statistics are no part of the stream and have numbers of their own. A report that falls due while the broker is
-  away is made up for on reconnect, by the newest sample; one that was lost on its way falls due again.
+  away is made up for on reconnect, by the newest sample; one that was lost on its way falls due again. Either way the
+  rates then are over all the time since what was said last.
 
 Times are seconds on the caller's monotonic clock; the wire carries milliseconds since the epoch began.
 """
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from vmpulse_agent.allowance import Allowance
+from vmpulse_agent.change_schedule import ChangeKey, ChangeSchedule
 from vmpulse_agent.device_report import DeviceReport
 from vmpulse_agent.host_values import host_values, with_sizes
 from vmpulse_agent.hypervisor import DomainLook, Exit, LifecycleChange, LifecycleEvent, Look, SectionReading
@@ -44,17 +46,20 @@ from vmpulse_contract.stream import (
     pack_roster,
 )
 from vmpulse_contract.topology import Kind
-from vmpulse_contract.values import ExitCode, ExitReason, GoodbyeReason
+from vmpulse_contract.values import ExitCode, ExitReason, GoodbyeReason, VmStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from vmpulse_agent.hypervisor import DeviceSample
-    from vmpulse_contract.verbs import DeviceStats, HostStats
+    from vmpulse_contract.verbs import HostStats
 
 URGENT_GAP_S: Final = 0.2
 URGENT_BURST: Final = 3
 """Rosters and extra frames go out 5 times a second for each host; up to three in a row do not wait."""
+BALLOON_GAP_S: Final = 10.0
+BALLOON_BURST: Final = 3
+"""A guest may change its balloon once a second: a host tells of balloons three times in a row, then every 10 s."""
 ROSTER_PERIOD_S: Final = 300.0
 """A roster every 5 minutes, so that a reader of the one exchange can start at any time."""
 TOMBSTONE_S: Final = 3600.0
@@ -63,6 +68,7 @@ EMPTY_LOOKS_BELIEVED: Final = 3
 EMPTY_TICKS_BELIEVED: Final = 1.5
 """The three looks span so many ticks at least."""
 UNEXPLAINED: Final = Exit(ExitCode.UNKNOWN, ExitReason.LIBVIRT_DOMAIN_MISSING)
+NEVER_ARRIVED: Final = Exit(ExitCode.ERROR, ExitReason.MIGRATION_FAILED)
 
 
 class Policy(NamedTuple):
@@ -71,13 +77,6 @@ class Policy(NamedTuple):
     damping_s: float = 3.0
     unresponsive_after_s: float = 60.0
     tombstone_s: float = TOMBSTONE_S
-
-
-class ChangeKey(NamedTuple):
-    """Which section of which VM a change event told."""
-
-    vm: VmId
-    section: Section
 
 
 class _Ending(NamedTuple):
@@ -117,6 +116,8 @@ class Counters(msgspec.Struct):
     devices: int = 0
     """Messages of device statistics."""
     coalesced: int = 0
+    flaps: list[int] = msgspec.field(default_factory=lambda: [0] * len(Section))
+    """By section: times that one read as it was before its last change, told or not."""
     looks: int = 0
     looks_failed: int = 0
     looks_late: int = 0
@@ -153,16 +154,13 @@ class Session:
         self._connected = False
         self._outgoing: list[Outgoing] = []
         self._unread: list[VmId] = []
-        self._unconfirmed: dict[ChangeKey, int] = {}
-        self._told: dict[ChangeKey, float] = {}
-        self._damped: dict[ChangeKey, float] = {}
-        self._owed: set[ChangeKey] = set()
+        self.changes = ChangeSchedule(self.policy.damping_s)
         self._statuses: dict[VmId, Status] = {}
         self._exits: dict[VmId, _Ending] = {}
         self._look_started = self._values_started = float("-inf")
         self._empty_looks = 0
         self._empty_since = 0.0
-        self._device_report = DeviceReport()
+        self.devices = DeviceReport()
         self._host_values: HostValues | None = None
         self._roster_due = False
         self._roster_at = float("-inf")
@@ -170,6 +168,7 @@ class Session:
         self._tick_due = False
         self._frame_due = False
         self._extra_frames = Allowance(URGENT_GAP_S, URGENT_BURST)
+        self._balloons = Allowance(BALLOON_GAP_S, BALLOON_BURST)
 
     # --- inputs -------------------------------------------------------------------------------------------------
 
@@ -177,12 +176,13 @@ class Session:
         """Take in a good look.
 
         One that began before another that was taken in is late: states and membership are known better by now. Its
-        values still count, unless newer ones are in; a slow host with many events would otherwise never have any.
+        values still count, unless newer ones are in; a slow host with many events would otherwise never have any. Of a
+        partial look too the values count, and nothing else.
         """
         # Of an inactive domain all is known without a monitor, so it does not tell which kind of look this is.
         whole = any(domain.token and domain.answered is not None for domain in look.domains)
-        if look.started <= self._look_started:
-            self.counters.looks_late += 1
+        if look.partial or look.started <= self._look_started:
+            self.counters.looks_late += not look.partial
             if whole and look.started > self._values_started:
                 self._take_values(look)
             return
@@ -233,14 +233,28 @@ class Session:
             self._encode(row, Section.GUEST_DETAILS, reading.guest_details, now)
         self._flush(now)
 
-    def devices_sampled(self, sample: DeviceSample, stats: Mapping[VmId, DeviceStats], now: float) -> None:
-        """Take in a sample of devices with the statistics made of it; it is said if a report is due."""
-        self._device_report.take(sample, stats)
+    def devices_sampled(self, sample: DeviceSample, now: float) -> None:
+        """Take in a sample of devices; it is said if a report is due."""
+        self.devices.take(sample, self.ledger.rows)
+        self._flush(now)
+
+    def balloon_changed(self, vm: VmId, kib: int, now: float) -> None:
+        """The hypervisor announces a balloon's size: the VM's device statistics are said ahead of the next report."""
+        self.devices.balloon_changed(vm, kib, now)
         self._flush(now)
 
     def report_devices(self, now: float) -> None:
         """A report of devices is due: say the newest sample, or the next one if that has been said."""
-        self._device_report.due = True
+        self.devices.due = True
+        self._flush(now)
+
+    def devices_told(self, number: int) -> None:
+        """The broker has taken a message of device statistics."""
+        self.devices.told(number)
+
+    def devices_lost(self, number: int, now: float) -> None:
+        """A message of device statistics never came to the broker: the next sample says what it would have said."""
+        self.devices.lost(number)
         self._flush(now)
 
     def host_sampled(self, stats: HostStats | None, now: float) -> None:
@@ -275,11 +289,8 @@ class Session:
         self._roster_due = self._frame_due = True
         self._rosters.renew()
         self._extra_frames.renew()
-        for key in self._unconfirmed:
-            self._damped[key] = now
-        self._unconfirmed.clear()
-        for row, section in self.ledger.unannounced() if self._begun else ():
-            self._damped[ChangeKey(row.vm, section)] = now
+        unannounced = self.ledger.unannounced() if self._begun else ()
+        self.changes.renew((ChangeKey(row.vm, section) for row, section in unannounced), now)
         self._flush(now)
 
     def disconnected(self) -> None:
@@ -289,15 +300,11 @@ class Session:
 
     def confirmed(self, change: ChangeKey, seq: int) -> None:
         """The broker has taken responsibility for a change event; a later one of the same section still waits."""
-        if self._unconfirmed.get(change) == seq:
-            del self._unconfirmed[change]
+        self.changes.confirmed(change, seq)
 
     def refused(self, change: ChangeKey, seq: int, now: float) -> None:
         """The broker has refused a change event: say it again from state, damped like any other."""
-        if self._unconfirmed.get(change) == seq:
-            del self._unconfirmed[change]
-            self._damped[change] = now + self.policy.damping_s
-            self._owed.add(change)
+        self.changes.refused(change, seq, now)
 
     def goodbye(self) -> None:
         """Publish a clean stop as the last message of the epoch."""
@@ -324,7 +331,10 @@ class Session:
             return None
         if self._roster_due:
             return self._rosters.next_at()
-        moments = [*self._damped.values()]
+        change_at = self.changes.next_at()
+        moments = [] if change_at is None else [change_at]
+        if self.devices.balloons_unsaid:
+            moments.append(self._balloons.next_at())
         if self._frame_due:
             moments.append(self._extra_frames.next_at())
         return min(moments, default=None)
@@ -338,11 +348,6 @@ class Session:
     def looked_at(self) -> float:
         """When the last good look began; minus infinity before the first."""
         return self._look_started
-
-    @property
-    def unconfirmed(self) -> int:
-        """How many change events the broker has not confirmed yet."""
-        return len(self._unconfirmed)
 
     def monotonic_ms(self, now: float) -> int:
         """The agent's time on the wire: milliseconds since the epoch began."""
@@ -431,19 +436,16 @@ class Session:
         for vm in self.ledger.rows.keys() - present:
             self._end(self.ledger.rows.pop(vm), None, started)
             self._statuses.pop(vm, None)
-            for section in Section:
-                key = ChangeKey(vm, section)
-                self._damped.pop(key, None)
-                self._owed.discard(key)
-                self._told.pop(key, None)
-                self._unconfirmed.pop(key, None)
+            self.changes.forget(vm)
 
     def _end(self, row: Row, remembered: Exit | None, at: float) -> None:
         """Leave a tombstone for the incarnation that is over, if there was one."""
         ending = self._exits.pop(row.vm, None)
         if row.token == 0:
             return
-        code, reason = (ending and ending.exit) or remembered or UNEXPLAINED
+        # What was still arriving by migration and vanished while nobody could hear why: its migration has failed.
+        unexplained = NEVER_ARRIVED if row.status is VmStatus.MIGRATION_DESTINATION else UNEXPLAINED
+        code, reason = (ending and ending.exit) or remembered or unexplained
         self.tombstones.append(Tombstone(row.vm, row.token, code, reason, self.monotonic_ms(at)))
 
     def _judge_monitors(self, now: float) -> None:
@@ -479,14 +481,13 @@ class Session:
 
     def _hold(self, row: Row, section: Section, body: bytes, now: float) -> None:
         key = ChangeKey(row.vm, section)
-        if not row.hold(section, body):
-            if key not in self._owed:
-                self._damped.pop(key, None)
+        was, before = row.current[section], row.before[section]
+        told = not row.hold(section, body)
+        self.counters.flaps[section] += ABSENT != before == row.current[section] != was
+        if told:
+            self.changes.unchanged(key)
         elif self._begun:
-            if key in self._damped:
-                self.counters.coalesced += 1
-            else:
-                self._damped[key] = max(now, self._told.get(key, float("-inf")) + self.policy.damping_s)
+            self.counters.coalesced += self.changes.changed(key, now)
 
     # --- saying -------------------------------------------------------------------------------------------------
 
@@ -498,9 +499,7 @@ class Session:
             self._say_roster(now)
         if self._roster_due:
             return
-        for key in [key for key, due in self._damped.items() if due <= now]:
-            del self._damped[key]
-            self._owed.discard(key)
+        for key in self.changes.take_due(now):
             self._say_change(key, now)
         if self._tick_due:
             self._say_frame(now)
@@ -508,7 +507,7 @@ class Session:
             # Only extra frames keep a distance: a change right after a tick does not wait.
             self._extra_frames.take(now)
             self._say_frame(now)
-        self._say_devices()
+        self._say_devices(now)
 
     def _say_roster(self, now: float) -> None:
         self._roster_due, self._roster_at = False, now
@@ -528,8 +527,7 @@ class Session:
         if body is not None and len(body) > limits.BODY_PUSH_BYTES.maximum:
             body = None
         event = ChangeEvent(wire.VERSION, self.epoch, self._next_seq(), key.vm, key.section, new, previous, body)
-        self._told[key] = now
-        self._unconfirmed[key] = self.seq
+        self.changes.said(key, self.seq, now)
         self.counters.changes += 1
         routing_key = topology.change_key(self.host, key.section)
         self._say(Kind.CHANGE, topology.CHANGES, routing_key, wire.write(event), change=key)
@@ -552,10 +550,14 @@ class Session:
         expiration = topology.FRAME_EXPIRATION_TICKS * self.facts.tick_ms
         self._say(Kind.FRAME, topology.RUNTIME, topology.frame_key(self.host), wire.write(frame), expiration)
 
-    def _say_devices(self) -> None:
-        report, key = self._device_report, topology.devices_key(self.host)
+    def _say_devices(self, now: float) -> None:
+        report, key = self.devices, topology.devices_key(self.host)
         refused = report.refused
-        for message in report.say(self.epoch, self.ledger.order, self.monotonic_ms):
+        messages = report.say(self.epoch, self.ledger.order, self.monotonic_ms)
+        if report.balloons_unsaid and now >= self._balloons.next_at():
+            self._balloons.take(now)
+            messages += report.say_balloons(self.epoch, self.ledger.rows, self.monotonic_ms)
+        for message in messages:
             body = wire.write(pack_devices(message))
             self.counters.devices += 1
             self.counters.bytes_published += len(body)

@@ -14,6 +14,9 @@ from vmpulse_edges.logs import LogFormat, LogLevel
 
 PREFIX: Final = "VMPULSE_AGENT_"
 
+LONGEST_SPAN_S: Final = 30.0
+"""Rates are told with their extremes among samples: with larger spans a peak would drown in its span's mean."""
+
 Seconds = Annotated[float, Meta(ge=0.1, le=86400, extra={"allowed": "0.1 to 86400 seconds"})]
 
 
@@ -21,6 +24,12 @@ class AgentSettings(Struct, frozen=True, kw_only=True):
     """Settings of ``vmpulse-agent``."""
 
     uri: Annotated[str, Meta(min_length=1, description="the hypervisor, as a libvirt URI")] = "qemu:///system"
+    libvirt_user: Annotated[
+        str, Meta(description="user for a libvirt that asks for one (SASL), through a socket or over the network")
+    ] = ""
+    libvirt_password_file: Annotated[
+        str, Meta(description="file with that user's password, read at each connection that asks for it; empty: none")
+    ] = ""
     run_dir: Annotated[
         str,
         Meta(description="where libvirt's qemu driver keeps its pid files; they tell one life of a VM from the next"),
@@ -32,6 +41,13 @@ class AgentSettings(Struct, frozen=True, kw_only=True):
             extra={"allowed": "true or false"},
         ),
     ] = True
+    guest_exec_apps: Annotated[
+        bool,
+        Meta(
+            description="run guests' package managers through their agents, for appsList; it taints the domains",
+            extra={"allowed": "true or false"},
+        ),
+    ] = False
     host: Annotated[
         str, Meta(description=f"this host's name, {HOST_ID_ALLOWED}; empty: the lower-case FQDN with dots as dashes")
     ] = ""
@@ -58,8 +74,18 @@ class AgentSettings(Struct, frozen=True, kw_only=True):
             extra={"allowed": "0.1 to 3600 seconds"},
         ),
     ] = 3.0
-    refresh_s: Annotated[Seconds, Meta(description="seconds in which every section is read again, event or not")] = 60.0
-    device_s: Annotated[Seconds, Meta(description="seconds between two readings of device statistics")] = 30.0
+    refresh_s: Annotated[Seconds, Meta(description="seconds in which every section is read again, event or not")] = (
+        300.0
+    )
+    device_s: Annotated[
+        float,
+        Meta(
+            ge=0.1,
+            le=LONGEST_SPAN_S,
+            description="seconds between two readings of device statistics, in which a peak may hide",
+            extra={"allowed": f"0.1 to {LONGEST_SPAN_S:.0f} seconds"},
+        ),
+    ] = 15.0
     device_report_s: Annotated[Seconds, Meta(description="seconds between two reports of device statistics")] = 300.0
     damping_s: Annotated[Seconds, Meta(description="a section is announced at most once in so many seconds")] = 3.0
     unresponsive_after_s: Annotated[

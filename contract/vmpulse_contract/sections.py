@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from vmpulse_contract import limits, wire
 from vmpulse_contract.errors import BodyTooBig, HashMismatch, TooManyAddresses, TooManyApps, TooManyInterfaces
-from vmpulse_contract.values import BootDevice, DisplayType, PauseCode, SessionState
+from vmpulse_contract.values import BootDevice, DisplayType, PauseCode, SessionState, WatchdogAction
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -78,11 +78,19 @@ class Info(_Section, frozen=True):
     boot: BootDevice | None = None
 
 
+class WatchdogEvent(_Section, frozen=True):
+    """The last time that the VM's watchdog fired, in this life."""
+
+    time: int | None = None
+    """Seconds since 1970 by the host's clock; readers compare it only with that of an earlier event."""
+    action: WatchdogAction | None = None
+
+
 class Status(_Section, frozen=True):
     """Section ``status`` (verb getStatus): what changes now and then while the VM runs."""
 
     time_offset: int | None = None
-    """Seconds between guest clock and UTC."""
+    """Seconds between guest clock and UTC, so rounded that it does not flap: 5 s off at the most."""
     monitor_response: int | None = None
     """0: the VM's monitor answers; -1: it does not."""
     client_ip: str | None = None
@@ -90,6 +98,7 @@ class Status(_Section, frozen=True):
     session: SessionState | None = None
     guest_ips: tuple[str, ...] | None = None
     pause_code: PauseCode | None = None
+    watchdog_event: WatchdogEvent | None = None
 
 
 class NetIface(_Section, frozen=True):

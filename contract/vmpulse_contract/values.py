@@ -71,6 +71,19 @@ class PauseCode(_TolerantText):
     UNKNOWN = "Unknown"
 
 
+class WatchdogAction(_TolerantText):
+    """What was done when the VM's watchdog fired: libvirt's words of <watchdog action>."""
+
+    NONE = "none"
+    PAUSE = "pause"
+    RESET = "reset"
+    POWEROFF = "poweroff"
+    SHUTDOWN = "shutdown"
+    DEBUG = "debug"
+    INJECT_NMI = "inject-nmi"
+    UNKNOWN = "Unknown"
+
+
 class SessionState(_TolerantText):
     """What the guest's console session is doing. Absent: no source can tell."""
 

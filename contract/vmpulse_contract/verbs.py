@@ -141,16 +141,29 @@ class BalloonInfo(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class MemoryStats(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Guest memory: sizes in KiB; swap in KiB/s; page faults per second; mem_free = mem_unused + caches."""
+    """Guest memory: sizes in KiB; swap in KiB/s; page faults per second; mem_free = mem_unused + caches.
+
+    Rates as in DeviceStats; their extremes end on ``_min`` and ``_max``, in the style of VDSM's names here.
+    """
 
     mem_total: int | None = None
     mem_unused: int | None = None
     mem_free: int | None = None
     swap_in: int | None = None
+    swap_in_min: int | None = None
+    swap_in_max: int | None = None
     swap_out: int | None = None
+    swap_out_min: int | None = None
+    swap_out_max: int | None = None
     majflt: int | None = None
+    majflt_min: int | None = None
+    majflt_max: int | None = None
     minflt: int | None = None
+    minflt_min: int | None = None
+    minflt_max: int | None = None
     pageflt: int | None = None
+    pageflt_min: int | None = None
+    pageflt_max: int | None = None
 
 
 class DiskUsage(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -163,24 +176,37 @@ class DiskUsage(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class DiskStats(Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
-    """One disk: cumulative counters since the VM's start; B/s and ns per operation over the last interval; bytes."""
+    """One disk: cumulative counters since the VM's start; bytes; rates in B/s, latencies in ns per operation."""
 
     read_ops: int | None = None
     write_ops: int | None = None
     read_bytes: int | None = None
     written_bytes: int | None = None
     read_rate: Real | None = None
+    read_rate_min: Real | None = None
+    read_rate_max: Real | None = None
     write_rate: Real | None = None
+    write_rate_min: Real | None = None
+    write_rate_max: Real | None = None
     read_latency: Real | None = None
+    read_latency_min: Real | None = None
+    read_latency_max: Real | None = None
     write_latency: Real | None = None
+    write_latency_min: Real | None = None
+    write_latency_max: Real | None = None
     flush_latency: Real | None = None
+    flush_latency_min: Real | None = None
+    flush_latency_max: Real | None = None
     truesize: int | None = None
     apparentsize: int | None = None
     image_id: str | None = field(default=None, name="imageID")
 
 
 class NetworkStats(Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
-    """One network card: cumulative bytes and packets since the VM's start; ``sample_time`` is the host's monotonic."""
+    """One network card: cumulative bytes and packets since the VM's start; rates in B/s.
+
+    ``sample_time`` is the host's monotonic.
+    """
 
     name: str
     mac_addr: str | None = None
@@ -190,25 +216,38 @@ class NetworkStats(Struct, frozen=True, kw_only=True, omit_defaults=True, rename
     tx_errors: int | None = None
     rx_dropped: int | None = None
     tx_dropped: int | None = None
+    rx_rate: Real | None = None
+    rx_rate_min: Real | None = None
+    rx_rate_max: Real | None = None
+    tx_rate: Real | None = None
+    tx_rate_min: Real | None = None
+    tx_rate_max: Real | None = None
     speed: int | None = None
     state: str | None = None
     sample_time: Real | None = None
 
 
 class DeviceStats(Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
-    """Device statistics of one VM; what its sources do not give is absent."""
+    """Device statistics of one VM; what its sources do not give is absent.
+
+    A rate is the mean over the whole ``interval``, growth by time; its extremes are those of the spans between two
+    samples of the interval. Of latencies only spans with operations count.
+    """
 
     memory_stats: MemoryStats | None = None
     balloon_info: BalloonInfo | None = None
     disks_usage: tuple[DiskUsage, ...] | None = None
     network: dict[str, NetworkStats] | None = None
     disks: dict[str, DiskStats] | None = None
+    interval: Real | None = None
+    """Seconds between the samples that began and ended the interval. A device that came in between, or whose counters
+    began anew, has rates over the rest of it."""
     stats_age: Real | None = None
-    """Seconds since the sample began."""
+    """Seconds since the newest sample began."""
 
 
 class DeviceReply(Reply, frozen=True):
-    """Reply of ``getAllDeviceStats``: the last sample of each VM."""
+    """Reply of ``getAllDeviceStats``: the last sample of each VM, with rates since the last report."""
 
     vms: dict[Uuid, DeviceStats] = {}
     missing: tuple[Uuid, ...] = ()

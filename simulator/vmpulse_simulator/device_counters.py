@@ -1,4 +1,4 @@
-"""Device counters of simulated domains: they grow steadily with the age of the life, at rates of the VM's own."""
+"""Device counters of simulated domains: they grow with the age of the life, at rates of the VM's own, and in bursts."""
 
 from __future__ import annotations
 
@@ -11,6 +11,18 @@ if TYPE_CHECKING:
     from vmpulse_simulator.domain import Life, SimulatedDomain
 
 GIB = 1 << 30
+PERIOD_S = 97.0
+"""Between the beginnings of two bursts of a VM; of no common length with the seconds in which agents sample."""
+BURST_S = 12.0
+"""Less than agents let pass between two samples: a peak that only extremes show."""
+SURPLUS = 8
+"""What a burst does beyond the steady rate, as a multiple of that."""
+
+
+def bursts(domain: SimulatedDomain, seconds: float) -> float:
+    """How long bursts have lasted, all together, in the first *seconds* of a life. Each VM has its own moments."""
+    whole, part = divmod(seconds + domain.number * 31 % PERIOD_S, PERIOD_S)
+    return whole * BURST_S + min(part, BURST_S)
 
 
 def device_counters(domain: SimulatedDomain, life: Life, now: float) -> DeviceCounters:
@@ -53,8 +65,10 @@ def balloon(domain: SimulatedDomain) -> BalloonInfo:
 
 
 def disk_counters(domain: SimulatedDomain, number: int, seconds: float) -> DiskCounters:
-    """One disk; the first is the busiest."""
-    reads = int(seconds * (domain.number % 50 + 1) / (number + 1))
+    """One disk; the first is the busiest, and what it does in bursts takes longer."""
+    rate = (domain.number % 50 + 1) / (number + 1)
+    steady, surplus = int(seconds * rate), int(bursts(domain, seconds) * rate * SURPLUS)
+    reads = steady + surplus
     writes = reads * 2
     return DiskCounters(
         name=f"vd{'abcdefgh'[number]}",
@@ -63,8 +77,8 @@ def disk_counters(domain: SimulatedDomain, number: int, seconds: float) -> DiskC
         flush_ops=writes // 16,
         read_bytes=reads * 16384,
         written_bytes=writes * 8192,
-        read_time_ns=reads * 350_000,
-        write_time_ns=writes * 900_000,
+        read_time_ns=steady * 350_000 + surplus * 1_100_000,
+        write_time_ns=steady * 1_800_000 + surplus * 5_200_000,
         flush_time_ns=writes // 16 * 2_500_000,
         truesize=(8 + domain.number % 32) * GIB,
         apparentsize=40 * GIB,
@@ -74,7 +88,7 @@ def disk_counters(domain: SimulatedDomain, number: int, seconds: float) -> DiskC
 
 def network_stats(domain: SimulatedDomain, seconds: float, now: float) -> NetworkStats:
     """The one network card."""
-    received = int(seconds * (domain.number % 300) * 1000)
+    received = int((seconds + bursts(domain, seconds) * SURPLUS) * (domain.number % 300) * 1000)
     return NetworkStats(
         name=f"vnet{domain.number}",
         mac_addr=domain.guest.mac,

@@ -109,6 +109,9 @@ class SimulatedHypervisor:
             guest_details=domain.guest_details() if Section.GUEST_DETAILS in wanted else None,
         )
 
+    async def settle(self) -> None:
+        """Nothing is asked aside."""
+
     async def device_sample(self) -> DeviceSample:
         """Read the device counters of all running domains."""
         now = self.clock()

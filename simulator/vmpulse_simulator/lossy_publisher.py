@@ -71,6 +71,8 @@ class LossyPublisher:
         if message.change is not None:
             self.traffic.dropped_changes += 1
             agent.confirmed(message.change, message.seq)
+        elif message.kind is Kind.DEVICES:
+            agent.devices_told(message.seq)
 
     def _count(self, message: Outgoing) -> None:
         traffic = self.traffic

@@ -119,13 +119,13 @@ async def test_unconfirmed_changes_are_said_again(broker: PrivateBroker) -> None
         way.hold()
         hypervisor.domains[vm].edit()
         hypervisor.changed(vm, Section.INFO)
-        await eventually(lambda: agent.session.unconfirmed)
+        await eventually(lambda: agent.session.changes.unconfirmed)
         assert not tap.of(hypervisor.host, Kind.CHANGE)
         way.cut()
         way.release()
         (change,) = await eventually(lambda: tap.of(hypervisor.host, Kind.CHANGE))
         assert stream.read_change(change.body).vm == vm
-        await eventually(lambda: not agent.session.unconfirmed)
+        await eventually(lambda: not agent.session.changes.unconfirmed)
         assert epochs(tap.of(hypervisor.host)) == {agent.session.epoch}
         assert isinstance(agent.publisher, AmqpLink)
         assert agent.publisher.counters.lost >= 1
@@ -146,10 +146,32 @@ async def test_lost_device_statistics_are_said_again(broker: PrivateBroker) -> N
         assert agent.session.counters.devices == 1
         way.cut()
         way.release()
-        await eventually(lambda: agent.session._device_report.due)
+        await eventually(lambda: agent.session.devices.due)
         assert agent.session.counters.devices == 1
         agent._devices_wanted.set()
-        await eventually(lambda: agent.session.counters.devices == 2 and not agent.session._device_report.due)
+        await eventually(lambda: agent.session.counters.devices == 2 and not agent.session.devices.due)
+
+
+async def test_requests_wait_at_the_broker(broker: PrivateBroker) -> None:
+    """Of a flood of requests a few are under way at a time; meanwhile ticks go on, and in the end all are answered."""
+    hypervisor, flood = simulated_host(unique("asked")), 200
+    async with (
+        tapped(broker) as tap,
+        cable(broker) as way,
+        agent_at_work(hypervisor, address(broker, way.port)) as agent,
+    ):
+        await eventually(lambda: tap.of(hypervisor.host, Kind.FRAME))
+        way.hold()
+        for _ in range(flood):
+            await tap.say_request(hypervisor.host, Verb.LIST)
+        ticked = agent.session.counters.frames + 3
+        await eventually(lambda: agent.session.counters.frames >= ticked)
+        assert agent.measures.requests[Verb.LIST] == amqp_link.ANSWERING
+        way.release()
+        for _ in range(flood):
+            reply = await tap.reply()
+            assert verbs.read_reply(Verb.LIST, reply.body).error is None
+        assert agent.measures.requests[Verb.LIST] == flood
 
 
 async def test_refused_messages_are_counted(broker: PrivateBroker) -> None:
@@ -166,7 +188,7 @@ async def test_refused_messages_are_counted(broker: PrivateBroker) -> None:
             hypervisor.domains[vm].edit()
             hypervisor.changed(vm, Section.INFO)
             await eventually(lambda: agent.publisher.counters.refused)  # type: ignore[attr-defined]
-        await eventually(lambda: not agent.session.unconfirmed and not agent.session._damped)
+        await eventually(lambda: not agent.session.changes.unconfirmed and agent.session.changes.next_at() is None)
 
 
 @pytest.mark.parametrize("link_first", [False, True])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vmpulse_agent import answers
-from vmpulse_agent.hypervisor import DeviceCounters, DeviceSample, DomainLook, Look, SectionReading
+from vmpulse_agent.hypervisor import DeviceCounters, DeviceSample, DiskCounters, DomainLook, Look, SectionReading
 from vmpulse_agent.session import Session
 from vmpulse_contract import limits, verbs, wire
 from vmpulse_contract.errors import NotReady, UnknownVerb, VerbError
@@ -16,7 +16,6 @@ from vmpulse_contract.values import ExitCode, ExitReason, VmStatus
 from vmpulse_contract.verbs import (
     AnyReply,
     DeviceReply,
-    DeviceStats,
     DiskUsage,
     ListReply,
     RosterReply,
@@ -110,32 +109,53 @@ def test_unknown_ids_are_missing() -> None:
 
 def test_device_statistics_keep_to_the_budget() -> None:
     """Device statistics of more VMs than fit leave the rest in ``remaining``."""
-    session, held = session_of(40), answers.Held()
+    session = session_of(40)
     usage = tuple(DiskUsage(path="/" + "d" * 250, total=1 << 50, used=n) for n in range(150))
-    held.devices = {vm_number(n): DeviceStats(disks_usage=usage) for n in range(39)}
-    held.device_sample = sample_of(session, range(39))
-    reply = ask(session, Verb.GET_ALL_DEVICE_STATS, held=held)
+    session.devices_sampled(sample_of(session, range(39), DeviceCounters(0, usage=usage)), 1.0)
+    reply = ask(session, Verb.GET_ALL_DEVICE_STATS)
     assert isinstance(reply, DeviceReply)
     assert len(reply.vms) + len(reply.remaining) == 39
     assert reply.remaining
 
 
-def sample_of(session: Session, numbers: range) -> DeviceSample:
-    """A sample, begun at 1.0, of the present lives of some VMs."""
+def sample_of(session: Session, numbers: range, like: DeviceCounters, at: float = 1.0) -> DeviceSample:
+    """A sample, begun at *at*, of the present lives of some VMs."""
     rows = session.ledger.rows
-    return DeviceSample(1.0, {vm_number(n): DeviceCounters(rows[vm_number(n)].token) for n in numbers})
+    return DeviceSample(at, {vm_number(n): like._replace(token=rows[vm_number(n)].token) for n in numbers})
 
 
 def test_device_statistics_are_of_the_present_life_and_say_their_age() -> None:
     """What was sampled of a life that is over is withheld; the rest carries the seconds since its sample."""
-    session, held = session_of(2), answers.Held()
+    session = session_of(2)
     ended, runs = vm_number(0), vm_number(1)
-    held.devices = {ended: DeviceStats(), runs: DeviceStats()}
-    held.device_sample = sample_of(session, range(2))
+    session.devices_sampled(sample_of(session, range(2), DeviceCounters(0)), 1.0)
     session.ledger.rows[ended].reincarnate(0)
-    reply = answers.answer(session, held, Verb.GET_ALL_DEVICE_STATS, [], 3.5)
+    reply = answers.answer(session, answers.Held(), Verb.GET_ALL_DEVICE_STATS, [], 3.5)
     assert isinstance(reply, DeviceReply)
     assert {vm: record.stats_age for vm, record in reply.vms.items()} == {runs: 2.5}
+
+
+def test_device_rates_are_those_since_the_last_report() -> None:
+    """A reply has the rates of the interval that goes on; just after a report, those that were reported."""
+    session = session_of(1)
+    session.connected(0.0)
+    for at, read in ((1.0, 0), (11.0, 1000), (21.0, 1000), (31.0, 6000)):
+        disk = DiskCounters("vda", read_bytes=read)
+        session.devices_sampled(sample_of(session, range(1), DeviceCounters(0, disks=(disk,)), at), at)
+        if at == 21.0:
+            assert _rates(session) == (20.0, 50.0, 0.0, 100.0)
+            session.report_devices(at)
+            assert _rates(session) == (20.0, 50.0, 0.0, 100.0)
+    assert _rates(session) == (10.0, 500.0, 500.0, 500.0)
+
+
+def _rates(session: Session) -> tuple[float | None, ...]:
+    """What a reply says of the first VM's disk: the interval, and mean, least and most of its reading."""
+    reply = ask(session, Verb.GET_ALL_DEVICE_STATS)
+    assert isinstance(reply, DeviceReply)
+    stats = reply.vms[vm_number(0)]
+    disk = (stats.disks or {})["vda"]
+    return stats.interval, disk.read_rate, disk.read_rate_min, disk.read_rate_max
 
 
 def test_replies_speak_of_what_was_announced() -> None:

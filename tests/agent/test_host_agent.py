@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from itertools import pairwise
 
 import pytest
 
@@ -12,7 +13,7 @@ from tests.waiting import eventually
 from vmpulse_agent import host_agent
 from vmpulse_agent.errors import HypervisorError
 from vmpulse_agent.host_agent import HostAgent, Timing
-from vmpulse_agent.hypervisor import DeviceSample, Exit, Look, SectionReading
+from vmpulse_agent.hypervisor import ConnectionBack, ConnectionLost, DeviceSample, Exit, Look, SectionReading
 from vmpulse_agent.session import Outgoing, Policy
 from vmpulse_contract import verbs, wire
 from vmpulse_contract.devices import read_devices
@@ -186,6 +187,19 @@ async def test_failing_hypervisor_ends_no_loop(hypervisor: Stubborn, caught: Cat
         await eventually(lambda: caught.of(Kind.CHANGE))
 
 
+async def test_a_hypervisor_that_is_back_is_looked_at_at_once(hypervisor: Stubborn, caught: Catcher) -> None:
+    """Its return is followed by a whole look and a frame, however long the tick is."""
+    agent = agent_of(hypervisor, caught)
+    agent.timing = agent.timing._replace(tick_s=60.0)
+    async with at_work(agent.run()):
+        await eventually(lambda: agent.session.ready and agent.measures.ticks.counts != [0] * 11)
+        ticks, looks = sum(agent.measures.ticks.counts), agent.session.counters.looks
+        hypervisor._announce(ConnectionLost("it went"))
+        hypervisor._announce(ConnectionBack())
+        await eventually(lambda: sum(agent.measures.ticks.counts) == ticks + 1)
+        assert agent.session.counters.looks > looks
+
+
 async def test_devices_are_reported_again_and_again(
     hypervisor: Stubborn, caught: Catcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,6 +215,28 @@ async def test_devices_are_reported_again_and_again(
     assert sorted({message.monotonic_ms for message in messages}) == [message.monotonic_ms for message in messages]
     lives = {vm: domain.life.token for vm, domain in hypervisor.domains.items() if domain.life}
     assert {vm: record.token for vm, record in messages[-1].vms.items()} == lives
+
+
+async def test_samples_are_a_period_apart_however_long_they_take(
+    hypervisor: Stubborn, caught: Catcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The period of device samples is from start to start: a peak may hide in no more than that."""
+    monkeypatch.setattr(host_agent, "DEVICE_GAP_S", 0.05)
+    began: list[float] = []
+    sample = hypervisor.device_sample
+
+    async def slow_sample() -> DeviceSample:
+        began.append(time.monotonic())
+        await asyncio.sleep(0.3)
+        return await sample()
+
+    monkeypatch.setattr(hypervisor, "device_sample", slow_sample)
+    agent = agent_of(hypervisor, caught)
+    agent.timing = agent.timing._replace(device_s=0.5)
+    async with at_work(agent.run()):
+        await eventually(lambda: len(began) == 5)
+    # The first two are closer: the lives that the first look shows are asked for soon.
+    assert 0.45 < min(after - before for before, after in pairwise(began[1:])) < 0.7
 
 
 async def test_first_reports_are_spread(hypervisor: Stubborn, caught: Catcher) -> None:

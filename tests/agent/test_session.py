@@ -132,7 +132,7 @@ def test_reconnect_says_unconfirmed_changes_again() -> None:
     receiver.hear([first, second])
     assert first.change is not None
     session.confirmed(first.change, first.seq)
-    assert session.unconfirmed == 1
+    assert session.changes.unconfirmed == 1
     session.disconnected()
     session.connected(12.0)
     heard = receiver.hear(session.drain())
@@ -169,8 +169,7 @@ def test_memory_is_bounded_without_a_broker() -> None:
             tell(session, one, step, now)
         session.tick(now)
     assert len(session.tombstones) == limits.TOMBSTONES_PER_HOST.maximum
-    kept = (session._outgoing, session._damped, session._told, session._unconfirmed, session._exits, session._statuses)
-    assert sum(map(len, kept)) < 24
+    assert len(session._outgoing) + len(session.changes) + len(session._exits) + len(session._statuses) < 24
 
 
 def test_disconnect_before_the_drain_leaves_a_gap() -> None:
@@ -194,9 +193,9 @@ def test_stale_confirms_are_ignored() -> None:
     (second,) = session.drain()
     assert first.change is not None
     session.confirmed(first.change, first.seq)
-    assert session.unconfirmed == 1
+    assert session.changes.unconfirmed == 1
     session.confirmed(first.change, second.seq)
-    assert session.unconfirmed == 0
+    assert session.changes.unconfirmed == 0
 
 
 @pytest.mark.parametrize("reread", [False, True])
@@ -304,3 +303,18 @@ def test_a_host_without_vms() -> None:
     assert kinds_of(receiver.heard) == ["Roster", "Frame"]
     assert receiver.roster is not None
     assert receiver.roster.count == 0
+
+
+def test_flaps_are_counted_by_section() -> None:
+    """A section that reads as it was before its last change has flapped, whether damping let anybody hear of it or not.
+
+    A change to something new is none, nor is the same again, nor a new life that begins as the last one did.
+    """
+    session, _ = started(up(A), up(B), policy=Policy(damping_s=60.0))
+    for pid in (2, 1, 1, 2, 3):
+        tell(session, A, pid, 11.0)
+    tell(session, B, 2, 12.0)
+    assert session.counters.flaps[Section.INFO] == 2
+    look_at(session, 13.0, up(A, token=2), up(B))
+    tell(session, A, 2, 14.0)
+    assert session.counters.flaps == [2, 0, 0, 0]

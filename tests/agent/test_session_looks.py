@@ -23,7 +23,7 @@ from vmpulse_agent.session import Policy
 from vmpulse_contract import limits, sections
 from vmpulse_contract.identity import VmId
 from vmpulse_contract.sections import Section, Status
-from vmpulse_contract.values import ExitReason, VmStatus
+from vmpulse_contract.values import ExitCode, ExitReason, VmStatus
 
 
 def test_empty_looks() -> None:
@@ -78,13 +78,13 @@ def test_a_change_of_a_vm_that_left_is_not_said_again() -> None:
     session, receiver = started(up(A), up(B))
     tell(session, A, 7, 11.0)
     receiver.hear(session.drain())
-    assert session.unconfirmed == 1
+    assert session.changes.unconfirmed == 1
     look_at(session, 12.0, up(B))
     receiver.hear(session.drain())
     session.disconnected()
     session.connected(13.0)
     assert "ChangeEvent" not in kinds_of(receiver.hear(session.drain()))
-    assert session.unconfirmed == 0
+    assert session.changes.unconfirmed == 0
 
 
 def test_nobody_is_hung_while_the_hypervisor_is_away() -> None:
@@ -210,6 +210,14 @@ def test_tombstones(announced: Exit | None, remembered: Exit | None, expected: E
     assert (tombstone.exit_code, tombstone.exit_reason) == expected
 
 
+def test_what_vanished_while_it_arrived_is_a_failed_migration() -> None:
+    """Nobody heard why: a restarted libvirtd ends what was still being migrated to it without a word."""
+    session, _ = started(up(A), up(B, 2, VmStatus.MIGRATION_DESTINATION))
+    look_at(session, 12.0, up(A))
+    ends = [(end.exit_code, end.exit_reason) for end in session.tombstones]
+    assert ends == [(ExitCode.ERROR, ExitReason.MIGRATION_FAILED)]
+
+
 def test_an_exit_waits_for_its_look() -> None:
     """A look that began before the stop, and changes the layout for another VM, does not lose the exit."""
     session, receiver = started(up(A), up(B))
@@ -263,6 +271,19 @@ def test_late_looks_are_dropped() -> None:
     session.tick(12.0)
     assert [row.vm for row in session.ledger.order] == [A]
     assert session.counters.looks_late == 1
+
+
+def test_a_partial_look_gives_values_alone() -> None:
+    """A look that could ask only some VMs makes these young; no other is gone, none comes, and no status changes."""
+    session, _ = started(up(A), up(B))
+    look_at(session, 20.0, up(A), up(B))
+    session.looked(Look(30.0, [up(A, status=VmStatus.PAUSED), up(C)], partial=True), 30.2)
+    rows = {row.vm: row for row in session.ledger.order}
+    assert {vm: (row.status, row.sampled_at) for vm, row in rows.items()} == {
+        A: (VmStatus.UP, 30.0),
+        B: (VmStatus.UP, 20.0),
+    }
+    assert session.looked_at == 20.0
 
 
 def test_a_new_life_forgets_all_sections_but_config() -> None:

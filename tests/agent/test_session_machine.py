@@ -11,7 +11,7 @@ from tests.agent.situations import (
     EPOCH,
     SHUT_DOWN,
 )
-from vmpulse_agent.devices import device_stats
+from vmpulse_agent.change_schedule import ChangeKey
 from vmpulse_agent.hypervisor import (
     DeviceCounters,
     DeviceSample,
@@ -22,7 +22,7 @@ from vmpulse_agent.hypervisor import (
     Look,
     SectionReading,
 )
-from vmpulse_agent.session import ChangeKey, Policy, Session
+from vmpulse_agent.session import Policy, Session
 from vmpulse_contract import sections
 from vmpulse_contract.identity import HostId, VmId
 from vmpulse_contract.sections import GuestDetails, Info, Section, Status
@@ -119,7 +119,7 @@ class SessionMachine(RuleBasedStateMachine):
         sample = DeviceSample(self.now, {vm: DeviceCounters(token) for vm, token in lives.items()})
         if due:
             self.session.report_devices(self.now)
-        self.session.devices_sampled(sample, device_stats(None, sample), self.now)
+        self.session.devices_sampled(sample, self.now)
         self._hear()
 
     @rule(memory=st.none() | st.integers(0, 3), fails=st.booleans())

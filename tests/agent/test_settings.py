@@ -30,7 +30,7 @@ def test_flags_win_over_the_environment_over_the_file(tmp_path: Path, monkeypatc
     monkeypatch.setenv(PREFIX + "HOST", "environment")
     monkeypatch.setenv(PREFIX + "TICK_S", "5")
     settings = load(AgentSettings, parsed("--config", str(config), "--host", "flag"), PREFIX)
-    assert (settings.host, settings.tick_s, settings.device_s, settings.refresh_s) == ("flag", 5.0, 9.0, 60.0)
+    assert (settings.host, settings.tick_s, settings.device_s, settings.refresh_s) == ("flag", 5.0, 9.0, 300.0)
     assert settings.labels == {"zone": "a"}
 
 
@@ -89,6 +89,14 @@ def test_wrong_broker_url_is_refused_without_its_password(url: str) -> None:
     with pytest.raises(SettingsError) as wrong:
         broker_of(AgentSettings(broker_url=url), HOST, None)
     assert "pw" not in str(wrong.value)
+
+
+@pytest.mark.parametrize("seconds", ["30.1", "300", "0"])
+def test_device_samples_are_at_most_30_s_apart(seconds: str) -> None:
+    """A longer span would hide the peaks that reports are to show: the error says what is allowed."""
+    with pytest.raises(SettingsError, match=r"device-s.*0\.1 to 30 seconds"):
+        load(AgentSettings, parsed("--device-s", seconds), PREFIX)
+    assert load(AgentSettings, parsed("--device-s", "30"), PREFIX).device_s == 30.0
 
 
 def test_secret_is_its_file_without_the_line_end(tmp_path: Path) -> None:

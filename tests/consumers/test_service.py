@@ -153,7 +153,7 @@ async def test_devices_and_the_host_itself_are_told(broker: PrivateBroker) -> No
     async with view_at_work(broker) as view, agent_at_work(hypervisor, address(broker), report_s=0.5) as agent:
         await eventually(lambda: complete(view, hypervisor))
         vm = running_vm(hypervisor)
-        await eventually(lambda: devices_of(view, vm) == agent.held.devices[vm])
+        await eventually(lambda: devices_of(view, vm) == agent.session.devices.of(agent.session.ledger.rows[vm]))
         age = vm_devices(view.view.vms[vm], view.clock()).age_s
         assert age is not None
         assert age < 5

@@ -100,7 +100,16 @@ DEVICES: Final = DeviceMessage(
             1_700_000_000_123,
             verbs.DeviceStats(
                 memory_stats=verbs.MemoryStats(mem_total=2_097_152, mem_free=1_258_291),
-                disks={"vda": verbs.DiskStats(read_ops=1200, read_bytes=19_660_800, read_rate=65_536.5)},
+                disks={
+                    "vda": verbs.DiskStats(
+                        read_ops=1200,
+                        read_bytes=19_660_800,
+                        read_rate=65_536.5,
+                        read_rate_min=0.0,
+                        read_rate_max=655_365.0,
+                    )
+                },
+                interval=300.0,
             ),
         )
     },
@@ -114,9 +123,10 @@ PACKED_DEVICES: Final = PackedDevices(
     62_000,
     # Literally, for not every zlib deflates alike; what it inflates to is checked below.
     bytes.fromhex(
-        "78016b3c22c020a864ec129a56de3173d5ee3377dffd9f749e8181b1fbfcd38ceaa6d5b9a9b9f94595c1258925c54d2b"
-        "819cf892fc92c49c730c0a0c0c2b40dcb4a2d4d4730cc2c6c64b53328bb38b1b1797a524362f2f4a4d4cf12f283ecbb2"
-        "612588e95459925a7c8e5107a807c40d4a2c493dedf08181830108000ec43466"
+        "78016b3c22c020a864ec129a56de3173d5ee3377dffd9f749e8181b1fbfcd38ceae6d5b9a9b9f94595c1258925c5f718"
+        "985602b9f125f9258939e7181418185680b86945a9a9e718848d8d97a664166717372e2e4b49bcc7c0babc283531c5bf"
+        "a0f82ccb869520a65365496af139461da02e103728b124f5b4c307060e0620580d13f1cdcc3b0d120001846062c56947"
+        "15062e90e08accbc92d4a2b2c49cd30e450740020c00719f4764"
     ),
 )
 

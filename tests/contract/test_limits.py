@@ -48,8 +48,8 @@ def _read_details(details: GuestDetails) -> object:
 
 
 def _device_record(size: int) -> DeviceRecord:
-    """A record whose statistics take so many bytes: of disks that take 166 bytes each, and a last one for the rest."""
-    disks = {f"d{number:03}": verbs.DiskStats(image_id="x" * 150) for number in range((size - 90) // 166)}
+    """A record whose statistics take so many bytes: of disks that take 168 bytes each, and a last one for the rest."""
+    disks = {f"d{number:03}": verbs.DiskStats(image_id="x" * 150) for number in range((size - 90) // 168)}
     rest = size - len(wire.write(verbs.DeviceStats(disks={**disks, "last": verbs.DiskStats(image_id="x" * 40)}))) + 40
     return DeviceRecord(1, verbs.DeviceStats(disks={**disks, "last": verbs.DiskStats(image_id="x" * rest)}))
 

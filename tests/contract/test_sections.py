@@ -85,7 +85,7 @@ def test_wire_names() -> None:
     assert fields == [
         *("vmName", "acpiEnable", "displayType", "displayPort", "displaySecurePort", "displayIp", "pid", "vmType"),
         *("kvmEnable", "cdrom", "boot"),
-        *("timeOffset", "monitorResponse", "clientIp", "username", "session", "guestIPs", "pauseCode"),
+        *("timeOffset", "monitorResponse", "clientIp", "username", "session", "guestIPs", "pauseCode", "watchdogEvent"),
         *("appsList", "netIfaces"),
         *("name", "hw", "inet", "inet6"),
     ]

@@ -11,7 +11,7 @@ from vmpulse_contract import sections, verbs, wire
 from vmpulse_contract.columns import LARGEST, pack
 from vmpulse_contract.devices import DeviceMessage, DeviceRecord
 from vmpulse_contract.identity import VmId
-from vmpulse_contract.sections import GuestDetails, Info, NetIface, Section, SectionBody, Status
+from vmpulse_contract.sections import GuestDetails, Info, NetIface, Section, SectionBody, Status, WatchdogEvent
 from vmpulse_contract.stream import (
     ChangeEvent,
     Frame,
@@ -32,6 +32,7 @@ from vmpulse_contract.values import (
     PauseCode,
     SessionState,
     VmStatus,
+    WatchdogAction,
 )
 from vmpulse_contract.verbs import Verb
 
@@ -153,6 +154,10 @@ statuses = st.builds(
     session=st.none() | st.sampled_from(SessionState),
     guest_ips=st.none() | text_lists,
     pause_code=st.none() | st.sampled_from(PauseCode),
+    watchdog_event=st.none()
+    | st.builds(
+        WatchdogEvent, time=st.none() | st.integers(0, 2**53), action=st.none() | st.sampled_from(WatchdogAction)
+    ),
 )
 interfaces = st.builds(
     NetIface,

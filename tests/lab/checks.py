@@ -13,6 +13,8 @@ from tests.lab.lab import HOST, TICK_S, CheckFailed, Lab
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tests.lab.guests import Guest
+
 WITHIN_TICK_S: Final = TICK_S + 0.5
 LIFECYCLE_S: Final = 0.25
 """From libvirt's return to the API: an announced change is said at once, but at most 5 times a second."""
@@ -24,11 +26,26 @@ AWAY_S: Final = 8.0
 
 
 class Bench:
-    """The domains of a run and what was measured on them."""
+    """The domains of a run and what was measured on them.
 
-    def __init__(self, lab: Lab, names: list[str]) -> None:
+    Args:
+        lab: libvirt, broker, agent and view.
+        names: of the light domains, which the first checks define and start.
+        guests: how many real guests are to be booted; those that were are in ``guests``, by name.
+        say: where progress goes.
+
+    ``compared`` names each comparison of a field with an independent reading.
+    """
+
+    def __init__(
+        self, lab: Lab, names: list[str], *, guests: int = 0, say: Callable[[str], None] = lambda _: None
+    ) -> None:
         self.lab = lab
         self.names = names
+        self.guests_wanted = guests
+        self.guests: dict[str, Guest] = {}
+        self.compared: set[str] = set()
+        self.say = say
         self.domains: dict[str, libvirt.virDomain] = {}
         self.latencies: dict[str, float] = {}
 
@@ -272,10 +289,13 @@ def _printed(lab: Lab, *arguments: str) -> str:
     return done.stdout
 
 
-CHECKS: Final[tuple[Callable[[Bench], None], ...]] = (
+SETUP: Final[tuple[Callable[[Bench], None], ...]] = (
     a_host_without_domains_is_live,
     defined_domains_appear_down,
     started_domains_are_up,
+)
+"""What every other check stands on."""
+CHECKS: Final[tuple[Callable[[Bench], None], ...]] = (
     sections_are_true,
     runtime_values_are_true,
     suspend_shows_as_paused,

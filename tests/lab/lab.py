@@ -11,24 +11,30 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import httpx
 import libvirt
 
+from tests.lab.libvirt_pair import FIRST
 from tests.lab.private_libvirt import PrivateLibvirt
 from vmpulse_simulator.private_broker import BrokerUser, PrivateBroker
 from vmpulse_simulator.view_process import GUARD
 
 HOST: Final = "lab-host"
+PEER: Final = "lab-peer"
+"""The second host, which is there only while a check migrates something."""
 USERS: Final = (
     BrokerUser(HOST, "lab-host-password"),
+    BrokerUser(PEER, "lab-peer-password"),
     BrokerUser("engine.view", "lab-view-password"),
     BrokerUser("engine.cli", "lab-cli-password"),
 )
 TICK_S: Final = 3.0
+UNRESPONSIVE_S: Final = 6.0
+"""The agent's setting is a minute; two ticks do to see that it is heeded."""
 POLL_S: Final = 0.01
 START_S: Final = 30.0
 STOP_S: Final = 10.0
@@ -55,6 +61,11 @@ class Program:
                 env=os.environ | environment,
                 start_new_session=True,
             )
+
+    @property
+    def pid(self) -> int:
+        """The program's own: the guard has become it."""
+        return self._process.pid
 
     def assert_runs(self) -> None:
         """Raise CheckFailed with the end of its log if it has ended."""
@@ -97,12 +108,16 @@ class Lab:
         # Ended first, so that its goodbye is seen.
         stack.callback(self._stop_agent)
 
-    def start_agent(self) -> Program:
-        """Start the agent, as an operator would."""
-        arguments = ["vmpulse_agent", "run", "--uri", self.hypervisor.uri, "--run-dir", str(self.hypervisor.run_dir)]
-        arguments += ["--host", HOST, "--broker-url", f"amqp://{self.broker.host}:{self.broker.port}/"]
-        arguments += ["--state-dir", str(self.folder / "state"), "--metrics-port", "0"]
-        return Program("agent", arguments, self.folder, self._secret("AGENT", HOST))
+    def start_agent(
+        self, host: str = HOST, hypervisor: PrivateLibvirt | None = None, options: Sequence[str] = ()
+    ) -> Program:
+        """Start the agent of a host, as an operator would; *options* are flags beside the lab's own."""
+        libvirt_there = hypervisor or self.hypervisor
+        arguments = ["vmpulse_agent", "run", "--uri", libvirt_there.uri, "--run-dir", str(libvirt_there.run_dir)]
+        arguments += ["--host", host, "--broker-url", f"amqp://{self.broker.host}:{self.broker.port}/"]
+        arguments += ["--state-dir", str(self.folder / f"state-{host}"), "--metrics-port", "0"]
+        arguments += ["--unresponsive-after-s", f"{UNRESPONSIVE_S:g}", *options]
+        return Program("agent" if host == HOST else host, arguments, self.folder, self._secret("AGENT", host))
 
     def _view_arguments(self) -> list[str]:
         url = f"amqp://engine.view@{self.broker.host}:{self.broker.port}/"
@@ -193,6 +208,6 @@ def running(folder: Path, say: Callable[[str], None]) -> Iterator[Lab]:
         say("starting a private RabbitMQ ...")
         broker = stack.enter_context(PrivateBroker(root=folder, users=USERS))
         say("starting a private libvirt ...")
-        hypervisor = stack.enter_context(PrivateLibvirt(folder / "libvirt", HOST))
+        hypervisor = stack.enter_context(PrivateLibvirt(folder / "libvirt", HOST, FIRST))
         say("starting the view and the agent ...")
         yield Lab(folder, hypervisor, broker, stack)

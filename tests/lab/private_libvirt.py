@@ -41,6 +41,7 @@ FOLDERS: Final = {
 SOCKET_PATH_MAX: Final = 107
 """sun_path has 108 bytes, the last of them 0."""
 BRIDGE: Final = "lab0"
+LOOPBACK: Final = "127.0.0.1"
 START_S: Final = 30.0
 STOP_S: Final = 30.0
 
@@ -52,6 +53,9 @@ auth_unix_ro = "none"
 auth_unix_rw = "none"
 log_outputs = "3:file:{log}"
 host_uuid = "{host_uuid}"
+listen_tls = 0
+auth_tcp = "none"
+{listen}
 """
 # As root, so that QEMU and the daemon see the same /dev/kvm: else every start probes the capabilities anew, 4.5 s.
 # No virtlogd, no cgroups, no /dev namespaces: each would outlive the daemon or need an owner of its own.
@@ -82,14 +86,16 @@ class PrivateLibvirt:
     Args:
         root: an empty folder whose path is short, for the socket's path is bounded by 107 bytes.
         hostname: what this libvirt calls its host.
+        address: where it also listens for other libvirts, inside its own network namespace; see libvirt_pair.
 
     Use it as a context manager, or call ``start`` and ``stop``. ``kill`` is SIGKILL for the daemon alone: its domains
     live on, as they do when a real daemon dies, until ``start`` takes them up again or ``stop`` ends everything.
     """
 
-    def __init__(self, root: Path, hostname: str = "private-libvirt") -> None:
+    def __init__(self, root: Path, hostname: str = "private-libvirt", address: str | None = None) -> None:
         self.root = root
         self.hostname = hostname
+        self.address = address
         self.host_uuid = str(uuid4())
         self._keeper: subprocess.Popen[str] | None = None
         self._daemon: int | None = None
@@ -146,7 +152,7 @@ class PrivateLibvirt:
         if self._keeper is None:
             self._prepare()
             self._keeper = subprocess.Popen(
-                [sys.executable, __file__, str(self.root), self.hostname],
+                [sys.executable, __file__, str(self.root), self.hostname, self.address or LOOPBACK],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -213,7 +219,10 @@ class PrivateLibvirt:
         for target in FOLDERS.values():
             Path(target).mkdir(parents=True, exist_ok=True)
         conf = _LIBVIRTD_CONF.format(
-            sockets=self.root / "sock", log=self.root / "log" / "libvirtd.log", host_uuid=self.host_uuid
+            sockets=self.root / "sock",
+            log=self.root / "log" / "libvirtd.log",
+            host_uuid=self.host_uuid,
+            listen=f'listen_tcp = 1\nlisten_addr = "{self.address}"' if self.address else "listen_tcp = 0",
         )
         (self.root / "etc" / "libvirtd.conf").write_text(conf)
         (self.root / "etc" / "qemu.conf").write_text(_QEMU_CONF)
@@ -302,11 +311,11 @@ _PR_SET_CHILD_SUBREAPER: Final = 36
 _NAMESPACES: Final = ["unshare", "--mount", "--net", "--uts", "--propagation", "private"]
 
 
-def _keep(root: Path, hostname: str) -> None:
+def _keep(root: Path, hostname: str, address: str) -> None:
     """Hold the namespaces, start the daemon on request, and kill all that is left when standard input closes."""
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     try:
-        _furnish(root, hostname)
+        _furnish(root, hostname, address)
         # From here on: before, it would take away the exit codes that subprocess.run waits for.
         signal.signal(signal.SIGCHLD, lambda *_: _reap())
         _tell("ready")
@@ -325,18 +334,23 @@ def _tell(text: str) -> None:
     sys.stdout.flush()
 
 
-def _furnish(root: Path, hostname: str) -> None:
+def _furnish(root: Path, hostname: str, address: str) -> None:
     for folder, target in FOLDERS.items():
         subprocess.run(["mount", "--bind", str(root / folder), target], check=True, capture_output=True)
     Path("/proc/sys/kernel/hostname").write_text(hostname)
-    for words in (f"link add {BRIDGE} type bridge", f"link set {BRIDGE} up", "link set lo up"):
+    for words in (
+        f"link add {BRIDGE} type bridge",
+        f"link set {BRIDGE} up",
+        "link set lo up",
+        f"address replace {address}/32 dev lo",
+    ):
         subprocess.run(["ip", *words.split()], check=True, capture_output=True)
 
 
 def _start_daemon(root: Path) -> int:
     with (root / "log" / "libvirtd.out").open("ab") as output:
         daemon = subprocess.Popen(
-            ["libvirtd", "-f", "/etc/libvirt/libvirtd.conf", "-p", str(root / "run" / "libvirtd.pid")],
+            ["libvirtd", "--listen", "-f", "/etc/libvirt/libvirtd.conf", "-p", str(root / "run" / "libvirtd.pid")],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -380,7 +394,7 @@ def _neighbours() -> list[int]:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > len(("program", "root", "hostname")):
-        _keep(Path(sys.argv[1]), sys.argv[2])
+    if len(sys.argv) > len(("program", "root", "hostname", "address")):
+        _keep(Path(sys.argv[1]), *sys.argv[2:4])
     else:
         os.execvp("unshare", [*_NAMESPACES, sys.executable, __file__, *sys.argv[1:], "inside"])  # noqa: S606

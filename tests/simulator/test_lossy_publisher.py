@@ -6,8 +6,9 @@ import asyncio
 
 import pytest
 
+from vmpulse_agent.change_schedule import ChangeKey
 from vmpulse_agent.host_agent import HostAgent
-from vmpulse_agent.session import ChangeKey, Outgoing
+from vmpulse_agent.session import Outgoing
 from vmpulse_contract.identity import HostId, VmId
 from vmpulse_contract.sections import Section
 from vmpulse_contract.stream import HostFacts

@@ -77,7 +77,8 @@ def _parts(settings: AgentSettings) -> list[tuple[str, Part]]:
         ("clock", _aside("clock", check_clock)),
         ("state folder", _aside("state folder", lambda: check_state_dir(settings.state_dir))),
         ("metrics", _aside("metrics", lambda: check_port(settings))),
-        ("libvirt", lambda: check_libvirt(libvirt_options(settings))),
+        *_libvirt_secret(settings.libvirt_password_file),
+        ("libvirt", lambda: _libvirt(settings)),
         ("password file", _aside("password file", lambda: check_password(settings.broker_password_file))),
         ("broker", lambda: _broker(settings)),
     ]
@@ -96,6 +97,15 @@ async def _settings(settings: AgentSettings) -> list[Finding]:
     facts = host_facts(settings, "")
     labels = ", ".join(f"{key}={value}" for key, value in facts.labels.items()) or "none"
     return [ok("settings", f"a look every {settings.tick_s:g} s; labels: {labels}")]
+
+
+def _libvirt_secret(file: str) -> list[tuple[str, Part]]:
+    what = "libvirt secret"
+    return [(what, _aside(what, lambda: check_password(file, what, "libvirt_password_file")))] if file else []
+
+
+async def _libvirt(settings: AgentSettings) -> list[Finding]:
+    return await check_libvirt(libvirt_options(settings))
 
 
 async def _broker(settings: AgentSettings) -> list[Finding]:

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from vmpulse_agent.commands.findings import bounded, fail, ok, warn
-from vmpulse_agent.libvirt_edge import LibvirtHypervisor, inspection
+from vmpulse_agent.libvirt_edge import LibvirtHypervisor, addresses, inspection
 from vmpulse_agent.libvirt_edge.threads import Lane
 
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from vmpulse_agent.libvirt_edge import LibvirtOptions
 
 WHAT: Final = "libvirt"
+DAEMON: Final = "daemon"
 DOMAINS: Final = "domains"
 GUESTS: Final = "guest agents"
 PROCESSES: Final = "pid files"
@@ -27,14 +28,22 @@ async def check_libvirt(options: LibvirtOptions) -> list[Finding]:
     try:
         known = await hypervisor.facts()
         return [
-            ok(WHAT, f"{known.hypervisor_version}, libvirt {known.libvirt_version} at {options.uri}"),
+            ok(WHAT, f"{known.hypervisor_version}, libvirt {known.libvirt_version} at {addresses.shown(options.uri)}"),
             # Each by itself: what fails late must not hide what was found before.
+            *await bounded(DAEMON, _daemons()),
             *await bounded(DOMAINS, _domains(hypervisor)),
             *await bounded(GUESTS, _guests(hypervisor, options)),
             *await bounded(PROCESSES, _processes(options)),
         ]
     finally:
         await hypervisor.close()
+
+
+async def _daemons() -> list[Finding]:
+    """Which daemon, through which sockets. None: another machine's, or a driver in our own process."""
+    seen = await Lane("inspect", 1).run("daemons", inspection.daemons, INSPECT_S)
+    served = [f"{daemon.name} at {daemon.path}" for daemon in seen]
+    return [ok(DAEMON, "; ".join(served))] if served else []
 
 
 async def _domains(hypervisor: LibvirtHypervisor) -> list[Finding]:
@@ -48,11 +57,11 @@ async def _domains(hypervisor: LibvirtHypervisor) -> list[Finding]:
 async def _guests(hypervisor: LibvirtHypervisor, options: LibvirtOptions) -> list[Finding]:
     if not options.guest_agent:
         return [ok(GUESTS, "not asked, by the setting guest_agent")]
-    refusal = await Lane("inspect", 1).run("guest", lambda: inspection.read_write_refusal(options), INSPECT_S)
-    if refusal is None:
+    if hypervisor.lacking is None:
         return [ok(GUESTS, "may be asked" if hypervisor.asks_guests else "this driver has none")]
-    detail = f"may not be asked: {refusal}; what guests tell will be absent"
-    return [warn(GUESTS, detail, "run the agent as root or in the group libvirt, or set guest_agent to false")]
+    detail = f"may not be asked: {hypervisor.lacking}; what guests tell will be absent"
+    mend = "let the agent use the read-write socket: as root or in the group libvirt; or set guest_agent to false"
+    return [warn(GUESTS, detail, mend)]
 
 
 async def _processes(options: LibvirtOptions) -> list[Finding]:

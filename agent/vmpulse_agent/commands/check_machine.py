@@ -49,14 +49,13 @@ def check_clock() -> Finding:
     return ok("clock", f"{shown}, synchronised")
 
 
-def check_password(path: str) -> Finding:
-    """The password file. Raises SettingsError if it cannot be read."""
-    what = "password file"
+def check_password(path: str, what: str = "password file", setting: str = "broker_password_file") -> Finding:
+    """A password file. Raises SettingsError if it cannot be read."""
     if not path:
         return ok(what, "none set")
-    secret, mode = read_secret("broker_password_file", path), Path(path).stat().st_mode
+    secret, mode = read_secret(setting, path), Path(path).stat().st_mode
     if not secret:
-        return warn(what, f"{path} is empty", "write the password of the broker's user into it")
+        return warn(what, f"{path} is empty", f"write the password of the {setting.partition('_')[0]}'s user into it")
     if mode & (stat.S_IROTH | stat.S_IWOTH):
         return warn(what, f"{path} can be read by every user ({stat.filemode(mode)})", f"chmod 600 {path}")
     return ok(what, path)

@@ -20,7 +20,8 @@ from vmpulse_agent.commands import EXIT_CODES
 from vmpulse_agent.commands.assembly import host_facts, libvirt_options, policy
 from vmpulse_agent.host_agent import HostAgent, Timing
 from vmpulse_agent.libvirt_edge import LibvirtHypervisor
-from vmpulse_agent.measures import Calls
+from vmpulse_agent.loop_watch import watched_loop
+from vmpulse_agent.measures import Calls, LoopMeasure
 from vmpulse_agent.metrics_server import MetricsServer
 from vmpulse_agent.settings import PREFIX, AgentSettings, broker_of, host_of
 from vmpulse_agent.tombstone_file import TombstoneFile
@@ -51,19 +52,26 @@ def run(args: argparse.Namespace) -> int:
     url = broker_of(settings, host, read_secret("broker_password_file", settings.broker_password_file))
     facts = host_facts(settings, socket.getfqdn())
     logs.configure(settings.log_level, settings.log_format)
-    asyncio.run(_until_told(settings, host, url, facts, sd_notify.from_environment(os.environ)))
+    measure = LoopMeasure()
+    with asyncio.Runner(loop_factory=lambda: watched_loop(measure)) as runner:
+        runner.run(_until_told(settings, host, url, facts, sd_notify.from_environment(os.environ), measure))
     return 0
 
 
-async def _until_told(
-    settings: AgentSettings, host: HostId, url: BrokerUrl, facts: HostFacts, notifier: Notifier
+async def _until_told(  # noqa: PLR0917 - the parts of one program
+    settings: AgentSettings,
+    host: HostId,
+    url: BrokerUrl,
+    facts: HostFacts,
+    notifier: Notifier,
+    measure: LoopMeasure,
 ) -> None:
     """Serve until SIGTERM or SIGINT; then say goodbye and end."""
     link, calls = AmqpLink(url, f"vmpulse-agent {host}"), Calls()
     agent = _build(settings, host, link, facts, calls)
     with contextlib.ExitStack() as stack:
         if settings.metrics_port != "":
-            server = MetricsServer(settings.metrics_host, settings.metrics_port, lambda: (agent,), link, calls)
+            server = MetricsServer(settings.metrics_host, settings.metrics_port, lambda: (agent,), link, calls, measure)
             stack.enter_context(server)
         telling = asyncio.create_task(_keep_told(notifier, agent, link))
         try:

@@ -130,7 +130,12 @@ async def _read_all(session: Session, hypervisor: Hypervisor) -> list[VmId]:
             except HypervisorError:
                 unread.append(vm)
 
-    await asyncio.gather(*map(read, session.drain_unread()))
+    vms = session.drain_unread()
+    await asyncio.gather(*map(read, vms))
+    # Guests are asked aside: now that they have had their time, their answers are in the sections.
+    await hypervisor.settle()
+    unread.clear()
+    await asyncio.gather(*map(read, vms))
     return unread
 
 

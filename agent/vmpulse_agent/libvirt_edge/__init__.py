@@ -11,17 +11,18 @@ connection (see handles.Askers). So what may hang in a monitor has a connection 
 |             |            | device (2), job (1)      | jobStats, diskErrors                                   |
 | detail      | read-only  | read (1)                 | XMLDesc, state, getCapabilities, getVersion,           |
 |             |            |                          | getLibVersion                                          |
-| guest       | read-write | guest (4)                | guestInfo, interfaceAddresses(AGENT)                   |
+| guests, 6   | read-write | guest (6)                | guestInfo, interfaceAddresses(AGENT), qemuAgentCommand |
 
 libvirt refuses guest agent calls on read-only connections ("operation forbidden: read only access prevents ..."). The
-guest connection is not opened when the setting says so; where the daemon does not permit it, what only the guest knows
-is absent and everything else works. Nothing here changes a domain (promise A7); in particular XMLDesc is never called
-with VIR_DOMAIN_XML_SECURE, and the agent's response timeout, which would be kept in the domain, is not touched.
+guests' connections are not opened when the setting says so; where the daemon does not permit it, what only the guest
+knows is absent and everything else works. Nothing here changes a domain (promise A7); in particular XMLDesc is never
+called with VIR_DOMAIN_XML_SECURE, and the agent's response timeout, which would be kept in the domain, is not touched.
 
 Hanging domains. A bulk call with NOWAIT passes over domains whose monitor is busy, yet the call that meets a hung
 monitor *first* blocks until it recovers (libvirt 9.0, QEMU stopped by SIGSTOP: the first call hung, the next returned
 in 2 ms with only the static values of that domain). What follows from that is written in surveys. Each call that is
-stuck holds one of libvirtd's workers (``max_workers``, 20) too; those of all these lanes together hold 11 at the worst.
+stuck holds one of libvirtd's workers (``max_workers``, 20) too; those of all these lanes together hold
+11 at the worst, and guest agents (see guest_pace) 6.
 """
 
 from vmpulse_agent.libvirt_edge.hypervisor import LibvirtHypervisor

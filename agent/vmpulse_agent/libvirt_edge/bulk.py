@@ -5,7 +5,9 @@ Everything here blocks: for lanes only.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import contextlib
+import time
+from collections.abc import Collection, Mapping
 from typing import Final, NamedTuple, TypeAlias
 
 import libvirt
@@ -21,7 +23,7 @@ from vmpulse_contract.identity import VmId
 _STATE: Final = libvirt.VIR_DOMAIN_STATS_STATE
 _ALL: Final = libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE | libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_INACTIVE
 _ACTIVE: Final = libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE
-_NOTHING: Final = DeviceFacts({}, {}, balloon=False, balloon_min=0)
+_NOTHING: Final = DeviceFacts({}, {}, balloon=False, balloon_min=0, lengths={})
 
 Answer: TypeAlias = list[tuple[libvirt.virDomain, dict[str, object]]]
 
@@ -61,6 +63,26 @@ def probe(connection: libvirt.virConnect, handles: Handles, lives: Lives, vm: Vm
     """Ask one domain. It blocks for as long as the monitor hangs. Raises libvirtError."""
     domain = connection.lookupByUUID(vm)
     return _all_seen(connection.domainListGetStats([domain], handles.look_groups, handles.nowait), lives).get(vm)
+
+
+def part(
+    connection: libvirt.virConnect, handles: Handles, lives: Lives, known: Mapping[VmId, Life], until: float
+) -> Found:
+    """Ask *known* domains by themselves, without a list of all; those whose processes will hardly answer are left out.
+
+    libvirt's lists wait for every domain's lock; that of one which hangs is held for some 10 s while it is destroyed.
+    Nobody is asked after *until*, on time.monotonic(): a daemon that hung as a whole is being asked by others again.
+    Raises libvirtError.
+    """
+    domains = []
+    for vm in [vm for vm, life in known.items() if not lives.blocked(life)]:
+        if time.monotonic() > until:
+            return Found({}, frozenset())
+        # It may have ended.
+        with contextlib.suppress(libvirt.libvirtError):
+            domains.append(connection.lookupByUUID(vm))
+    seen = _all_seen(connection.domainListGetStats(domains, handles.look_groups, handles.nowait), lives)
+    return Found(seen, frozenset(seen))
 
 
 def states(handles: Handles, lives: Lives) -> Found:

@@ -1,25 +1,9 @@
 """The canonical configuration: the same definition gives the same bytes, on every host and after every restart.
 
 The source is the *inactive* XML, read without VIR_DOMAIN_XML_SECURE. For a transient domain libvirt derives it from the
-live one, so it holds live values too; what changes without anybody changing the configuration is taken out:
-
-| taken out                                                                 | because it changes on              |
-|---------------------------------------------------------------------------|------------------------------------|
-| ``id`` of the domain; aliases but the user's own ("ua-...")               | start                              |
-| ``currentMemory``; ``current``, ``requested`` of a memory device's target | ballooning, virtio-mem resize      |
-| ``adjustment`` of the clock (``timeOffset`` in ``status`` tells it)       | the guest setting its clock        |
-| seclabels of type dynamic, and those within disk sources                  | start, daemon restart              |
-| ``resource/partition`` "/machine", libvirt's default, filled in           | start                              |
-| ``port``, ``tlsPort``, ``websocket`` of graphics unless fixed; the        | start                              |
-| address of a listen of type network                                       |                                    |
-| ``connected`` of graphics, ``state`` of a channel                         | a client or agent coming and going |
-| ``tty`` of a console, path of a pty, path of a channel with the domain id | start                              |
-| ``target`` of an interface that libvirt named (vnet, macvtap, vif);       | start, migration                   |
-| ``portid``; the bridge of a network                                       |                                    |
-| ``backingStore``, ``mirror``, ``index`` of a source; ``privateData``      | block jobs, daemon restart         |
-| ``passwd`` and what belongs to it                                         | never: secrets do not travel       |
-
-The rest is in document order, since the order of devices means something, as C14N 2.0 with white space stripped.
+live one, so it holds live values too; what changes without anybody changing the configuration is taken out, as
+LEFT_OUT says. The rest is in document order, since the order of devices means something, as C14N 2.0 with white space
+stripped; only controllers are sorted, for libvirt appends those that it adds, and sorts them when it next reads.
 """
 
 from __future__ import annotations
@@ -34,12 +18,38 @@ from vmpulse_agent.libvirt_edge import safe_xml
 from vmpulse_agent.libvirt_edge.safe_xml import XmlRefused
 from vmpulse_contract import limits
 
+LEFT_OUT: Final = (
+    ("`id` of the domain; aliases but the user's own (`ua-...`)", "start"),
+    ("`currentMemory`; `current`, `requested` of a memory device's target", "ballooning, virtio-mem resize"),
+    ("`adjustment` of a variable clock (`timeOffset` in `status` tells it)", "the guest setting its clock"),
+    ("`seclabel` of type dynamic, and those within disk sources", "start, restart of the daemon"),
+    ("`resource/partition` `/machine`, libvirt's default", "start: filled in"),
+    ("`port`, `tlsPort`, `websocket` of graphics unless fixed; the address of a listen of type network", "start"),
+    ("`socket` of graphics with the domain id in its path", "start"),
+    ("`connected` of graphics, `state` of a channel", "a client or an agent coming and going"),
+    ("`tty` of a console, path of a pty, path of a channel with the domain id", "start"),
+    ("`target` of an interface that libvirt named (vnet, macvtap, vif); `portid`; the bridge of a network", "start"),
+    ("`tray` of a CD or floppy drive", "the guest or an administrator opening it"),
+    ("`address` within the source of a USB host device that is chosen by vendor", "start, re-plugging"),
+    ("`address` of a vsock's automatic cid", "start"),
+    ("`backingStore`, `mirror`, `index` of a source; `privateData`", "block jobs, restart of the daemon"),
+    ("the order of controllers", "libvirt reading its own definition again"),
+    ("`metadata` without content", "the last entry being removed"),
+    ("`passwd`, `password`, `passwdValidTo`", "never: secrets do not travel"),
+)
+"""What is taken out, and on what it changes; docs/sections.md shows it."""
 _GONE: Final = frozenset({"backingStore", "mirror", "privateData"})
 """Elements that go wherever they stand within devices."""
 _SECRET: Final = frozenset({"passwd", "password", "passwdValidTo"})
 _NAMED_BY_LIBVIRT: Final = re.compile(r"(vnet|macvtap|macvlan|vif)\d+")
-_RUN_PATH: Final = re.compile(r"/domain-\d+-")
-"""Channel paths hold the domain id: /var/lib/libvirt/qemu/channel/target/domain-7-name/org.qemu.guest_agent.0."""
+_INDEX_DIGITS: Final = 9
+"""Of a controller's index: what is longer is no number that libvirt writes."""
+_RUN_PATH: Final = re.compile(r"/(domain-|channel/)\d+-")
+"""Paths that libvirt makes hold the domain id.
+
+/var/lib/libvirt/qemu/channel/target/domain-7-name/org.qemu.guest_agent.0, and since libvirt 10
+/run/libvirt/qemu/channel/7-name/org.qemu.guest_agent.0.
+"""
 
 
 def canonical_config(xml: str) -> bytes:
@@ -47,11 +57,12 @@ def canonical_config(xml: str) -> bytes:
     domain = safe_xml.parse(xml)
     domain.attrib.pop("id", None)
     _drop_children(domain, lambda child: child.tag == "currentMemory" or _is_runtime_seclabel(child))
-    _drop_children(domain, _is_default_resource)
+    _drop_children(domain, lambda child: _is_default_resource(child) or _is_empty_metadata(child))
     for clock in domain.iterfind("clock[@offset='variable']"):
         clock.attrib.pop("adjustment", None)
     for devices in domain.iterfind("devices"):
         _prune(devices)
+        _sort_controllers(devices)
     for element in domain.iter():
         for name in _SECRET & element.attrib.keys():
             del element.attrib[name]
@@ -71,6 +82,19 @@ def _prune(devices: Element) -> None:
             source.attrib.pop("index", None)
 
 
+def _sort_controllers(devices: Element) -> None:
+    """Libvirt appends those that it adds by itself, and sorts them when it next reads the definition."""
+    places = [place for place, device in enumerate(devices) if device.tag == "controller"]
+    ordered = sorted((devices[place] for place in places), key=_controller_rank)
+    for place, controller in zip(places, ordered, strict=True):
+        devices[place] = controller
+
+
+def _controller_rank(controller: Element) -> tuple[str, int, str]:
+    index = controller.get("index", "")
+    return controller.get("type", ""), int(index) if index.isdecimal() and len(index) <= _INDEX_DIGITS else 0, index
+
+
 def _is_runtime(element: Element) -> bool:
     if element.tag == "alias":
         return not element.get("name", "").startswith("ua-")
@@ -86,6 +110,27 @@ def _is_default_resource(element: Element) -> bool:
     return element.tag == "resource" and element.findtext("partition", "").strip() == "/machine"
 
 
+def _is_empty_metadata(element: Element) -> bool:
+    return element.tag == "metadata" and not len(element)
+
+
+def _clean_disk(disk: Element) -> None:
+    for target in disk.iterfind("target"):
+        target.attrib.pop("tray", None)
+
+
+def _clean_host_device(device: Element) -> None:
+    """A USB device that is chosen by what it is gets its place on the bus at each start."""
+    for source in device.iterfind("source"):
+        if source.find("vendor") is not None:
+            _drop_children(source, lambda child: child.tag == "address")
+
+
+def _clean_vsock(vsock: Element) -> None:
+    for cid in vsock.iterfind("cid[@auto='yes']"):
+        cid.attrib.pop("address", None)
+
+
 def _clean_graphics(graphics: Element) -> None:
     if graphics.get("autoport") == "yes":
         for name in ("port", "tlsPort"):
@@ -96,6 +141,14 @@ def _clean_graphics(graphics: Element) -> None:
     for listen in graphics.iterfind("listen[@type='network']"):
         listen.attrib.pop("address", None)
         graphics.attrib.pop("listen", None)
+    for listen in graphics.iterfind("listen[@type='socket']"):
+        _drop_run_socket(listen)
+        _drop_run_socket(graphics)
+
+
+def _drop_run_socket(element: Element) -> None:
+    if _RUN_PATH.search(element.get("socket", "")):
+        del element.attrib["socket"]
 
 
 def _clean_character_device(device: Element) -> None:
@@ -130,10 +183,13 @@ def _nothing(_: Element) -> None:
 
 
 _CLEANERS: Final = {
+    "disk": _clean_disk,
     "graphics": _clean_graphics,
+    "hostdev": _clean_host_device,
     "interface": _clean_interface,
     "memory": _clean_memory,
     **dict.fromkeys(("channel", "console", "parallel", "serial"), _clean_character_device),
+    "vsock": _clean_vsock,
 }
 
 

@@ -13,8 +13,8 @@ from typing import NamedTuple, TypeVar
 
 import libvirt
 
-from vmpulse_agent.errors import HypervisorError, HypervisorTimeout, HypervisorUnavailable
-from vmpulse_agent.libvirt_edge import complaints
+from vmpulse_agent.errors import HypervisorError, HypervisorRefused, HypervisorTimeout, HypervisorUnavailable
+from vmpulse_agent.libvirt_edge import addresses, complaints
 from vmpulse_agent.libvirt_edge.event_thread import EVENTS
 from vmpulse_agent.libvirt_edge.events import RawEvent
 from vmpulse_agent.libvirt_edge.handles import Handles, Held, open_handles
@@ -90,16 +90,31 @@ class Connection:
     @property
     def asks_guests(self) -> bool:
         """Whether there is a connection that guest agents can be asked through."""
-        return self._held is not None and self._held.handles.guest is not None
+        return self._held is not None and bool(self._held.handles.guests)
 
-    async def call(self, lane: Lane, key: Hashable, work: Callable[[Handles], T], deadline_s: float) -> T:
-        """Do *work* in a lane with what is open now. Raises HypervisorError, whatever libvirt said."""
+    @property
+    def refused(self) -> str | None:
+        """Why guest agents cannot be asked, although the setting allows it; None: nothing is amiss."""
+        return None if self._held is None else self._held.handles.refused
+
+    async def call(
+        self,
+        lane: Lane,
+        key: Hashable,
+        work: Callable[[Handles], T],
+        deadline_s: float,
+        discard: Callable[[T], None] | None = None,
+    ) -> T:
+        """Do *work* in a lane with what is open now; *discard* gets what comes too late (see Lane.run).
+
+        Raises HypervisorError, whatever libvirt said.
+        """
         held, generation = self._held, self._generation
         if held is None:
-            msg = f"no connection to libvirt at {self.options.uri}: {self._why}"
+            msg = f"no connection to libvirt at {addresses.shown(self.options.uri)}: {self._why}"
             raise HypervisorUnavailable(msg)
         try:
-            return await lane.run(key, lambda: held.use(work), deadline_s)
+            return await lane.run(key, lambda: held.use(work), deadline_s, discard)
         except libvirt.libvirtError as error:
             complaint = complaints.failed(lane.name, error)
             if not held.handles.alive():
@@ -147,15 +162,21 @@ class Connection:
         self._reconnecting = asyncio.create_task(self._reconnect())
 
     async def _reconnect(self) -> None:
-        """Try for ever, each time after a random part of a growing pause: a fleet must not come back in step."""
-        pause = self.options.retry_first_s
+        """Try for ever, each time after a random part of a growing pause: a fleet must not come back in step.
+
+        A socket on this machine is tried often, so that libvirt is seen within a tick of its return: who is not there
+        costs nothing, and one that hangs holds two threads at most.
+        """
+        pause, local = self.options.retry_first_s, addresses.is_unix(self.options.uri)
+        most = min(self.options.retry_local_s, self.options.retry_most_s) if local else self.options.retry_most_s
         while True:
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter is no secret
             try:
                 self._held = await self._connect()
             except HypervisorError as error:
                 self._why = str(error)
-                pause = min(2 * pause, self.options.retry_most_s)
+                refused = isinstance(error, HypervisorRefused)
+                pause = min(2 * pause, self.options.retry_refused_s if refused else most)
                 continue
             self._listener.back()
             return

@@ -5,12 +5,14 @@ https://libvirt.org/formatdomain.html is the source of the element names.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Final, NamedTuple
 from xml.etree.ElementTree import Element
 
 from vmpulse_agent.libvirt_edge import safe_xml
 from vmpulse_agent.libvirt_edge.text import clean
+from vmpulse_agent.measures import Mended
 from vmpulse_contract.sections import Info
 from vmpulse_contract.values import BootDevice, DisplayType
 
@@ -25,6 +27,7 @@ _BOOT: Final = {
 }
 _DISK_BOOT: Final = {"floppy": BootDevice.FLOPPY, "cdrom": BootDevice.CDROM}
 _DISPLAY: Final = {"vnc": DisplayType.VNC, "spice": DisplayType.QXL}
+_NUMBER: Final = re.compile(r"[+-]?[0-9]{1,18}")
 _KIB: Final = {
     "b": 1 / 1024,
     "bytes": 1 / 1024,
@@ -54,6 +57,8 @@ class DeviceFacts(NamedTuple):
     image_ids: dict[str, str]
     balloon: bool
     balloon_min: int
+    lengths: dict[str, str]
+    """By target name, the statistic that tells how long the image is; none of image formats that grow."""
 
 
 class Facts(NamedTuple):
@@ -64,10 +69,10 @@ class Facts(NamedTuple):
     time_offset: int | None
 
 
-def facts(xml: str, pid: int | None = None) -> Facts:
+def facts(xml: str, pid: int | None = None, mended: Mended | None = None) -> Facts:
     """Read the XML of a domain as it is now. Raises XmlRefused."""
     domain = safe_xml.parse(xml)
-    return Facts(_info(domain, pid), _agent_connected(domain), _time_offset(domain))
+    return Facts(_info(domain, pid, mended), _agent_connected(domain), _time_offset(domain))
 
 
 def info_from_xml(xml: str, pid: int | None = None) -> Info:
@@ -82,25 +87,26 @@ def device_facts(xml: str) -> DeviceFacts:
     return DeviceFacts(
         macs=_by_target(domain, "interface", lambda device: _attribute(device, "mac", "address")),
         image_ids=_by_target(domain, "disk", lambda device: clean(device.findtext("serial"))),
+        lengths=_by_target(domain, "disk", _length),
         balloon=balloon is not None and balloon.get("model") != "none",
         balloon_min=_kib(domain.find("memtune/min_guarantee")),
     )
 
 
-def _info(domain: Element, pid: int | None) -> Info:
+def _info(domain: Element, pid: int | None, mended: Mended | None = None) -> Info:
     graphics = domain.find("devices/graphics")
     kind = domain.get("type")
     return Info(
-        vm_name=clean(domain.findtext("name")),
+        vm_name=clean(domain.findtext("name"), mended),
         acpi_enable=domain.find("features/acpi") is not None,
         display_type=None if graphics is None else _DISPLAY.get(graphics.get("type", "")),
         display_port=_port(graphics, "port"),
         display_secure_port=_port(graphics, "tlsPort"),
-        display_ip=_listen_address(graphics),
+        display_ip=clean(_listen_address(graphics), mended),
         pid=pid,
-        vm_type=clean(kind),
+        vm_type=clean(kind, mended),
         kvm_enable=None if kind is None else kind == "kvm",
-        cdrom=_cdrom(domain),
+        cdrom=clean(_cdrom(domain), mended),
         boot=_boot(domain),
     )
 
@@ -115,14 +121,14 @@ def _listen_address(graphics: Element | None) -> str | None:
     if graphics is None:
         return None
     listens = (listen.get("address") for listen in graphics.findall("listen"))
-    return clean(next((address for address in listens if address), graphics.get("listen")))
+    return next((address for address in listens if address), graphics.get("listen"))
 
 
 def _cdrom(domain: Element) -> str | None:
     for disk in domain.iterfind("devices/disk[@device='cdrom']/source"):
         path = disk.get("file") or disk.get("dev")
         if path:
-            return clean(path)
+            return path
     return None
 
 
@@ -166,16 +172,21 @@ def _by_target(domain: Element, tag: str, value: Callable[[Element], str | None]
     return found
 
 
+def _length(disk: Element) -> str | None:
+    """A block device is as long as what it occupies, a raw image as the disk that the guest sees."""
+    if disk.get("type") == "block":
+        return "physical"
+    return "capacity" if _attribute(disk, "driver", "type") == "raw" else None
+
+
 def _attribute(element: Element, path: str, name: str) -> str | None:
     child = element.find(path)
     return None if child is None else child.get(name)
 
 
 def _integer(text: str | None) -> int | None:
-    try:
-        return None if text is None else int(text)
-    except ValueError:
-        return None
+    """A number as libvirt writes them; what no integer of the wire could hold is none."""
+    return None if text is None or _NUMBER.fullmatch(text) is None else int(text)
 
 
 def _kib(element: Element | None) -> int:

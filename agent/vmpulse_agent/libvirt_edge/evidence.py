@@ -1,9 +1,9 @@
 """What only events tell of a domain, kept until it is over: small, bounded, and lost with the connection.
 
-A role in a migration is not part of a domain's state (the source of a live migration is plainly "running"), nor is who
-looks at its console or what its last I/O error was. ``forget_all`` on a lost connection is deliberate: what happened
-meanwhile was not announced, so old evidence may be wrong. Roles and pause codes are asked for again then (jobStats,
-diskErrors); the console's client cannot be asked for and stays absent until it comes or goes.
+A role in a migration is not part of a domain's state (the source of a live migration is plainly "running"), nor is that
+its guest reboots, who looks at its console or what its last I/O error was. ``forget_all`` on a lost connection is
+deliberate: what happened meanwhile was not announced, so old evidence may be wrong. Roles and pause codes are asked for
+again then (jobStats, diskErrors); what cannot be asked for stays absent until it happens again.
 """
 
 from __future__ import annotations
@@ -11,26 +11,63 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Final, NamedTuple
 
 from vmpulse_contract.identity import VmId
+from vmpulse_contract.sections import WatchdogEvent
 from vmpulse_contract.values import PauseCode
+
+CLIENTS_MOST: Final = 32
+"""Console connections that are remembered for each domain: SPICE opens a dozen for one client."""
 
 
 class Role(Enum):
-    """What a domain is to a migration that is going on."""
+    """What a job that moves a domain's memory makes of it. NONE: it has been asked, and there is no such job."""
 
+    NONE = auto()
     SOURCE = auto()
     DESTINATION = auto()
+    SAVING = auto()
+    RESTORING = auto()
+
+
+class Client(NamedTuple):
+    """One connection to a console: its address, and the port that tells it from others of the same address."""
+
+    address: str
+    service: str | None
 
 
 @dataclass(slots=True)
 class Evidence:
-    """Of one life of one domain. ``time_offset`` in seconds."""
+    """Of one life of one domain. An attribute that is None is not known."""
 
     role: Role | None = None
-    client_ip: str | None = None
+    clients: tuple[Client, ...] = ()
+    """Those let in and not gone, the last to come last."""
     pause_code: PauseCode | None = None
-    time_offset: int | None = None
+    clock_offset: int | None = None
+    """Seconds, as the guest last set its clock."""
+    told_offset: int | None = None
+    """Seconds, as the section last said (clock_offset.steady)."""
+    watchdog: WatchdogEvent | None = None
+    agent_came: bool = False
+    """The guest agent has been connected since the guest's last start."""
+    rebooted_s: float | None = None
+    """When the reboot began that nothing has ended yet, on the wall's clock."""
+    ended_by_host: bool = False
+    """Its process was told to end by a signal."""
+    postcopy_failed: bool = False
+
+    @property
+    def client_ip(self) -> str | None:
+        """The address of the last client that is still there."""
+        return self.clients[-1].address if self.clients else None
+
+    @property
+    def rebooting(self) -> bool:
+        """Whether a reboot has begun of which nothing says that it is over."""
+        return self.rebooted_s is not None
 
 
 NONE = Evidence()
@@ -54,6 +91,10 @@ class EvidenceBook:
     def begin(self, vm: VmId) -> None:
         """A life begins or ends: the old one's evidence says nothing of the next."""
         self._of.pop(vm, None)
+
+    def rebooting(self) -> dict[VmId, float]:
+        """Those whose reboot goes on, as far as is known, with the wall's time at which it began."""
+        return {vm: found.rebooted_s for vm, found in self._of.items() if found.rebooted_s is not None}
 
     def keep_only(self, present: Collection[VmId]) -> None:
         """Forget domains that are gone without an event."""

@@ -6,13 +6,18 @@ import contextlib
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from operator import attrgetter
 from typing import Final, NamedTuple, TypeVar
 
 import libvirt
 
 from vmpulse_agent.errors import HypervisorUnavailable
-from vmpulse_agent.libvirt_edge import complaints, events, stats
+from vmpulse_agent.libvirt_edge import complaints, events, guest_pace, stats
+from vmpulse_agent.libvirt_edge.opening import Opener
 from vmpulse_agent.libvirt_edge.options import LibvirtOptions, is_test
+from vmpulse_agent.libvirt_edge.slots import Slot
+from vmpulse_contract.identity import VmId
 
 T = TypeVar("T")
 
@@ -27,22 +32,33 @@ _CLOSE_REASONS: Final = {
 }
 
 
+ASKERS: Final[Callable[[Handles], tuple[Slot, ...]]] = attrgetter("askers")
+GUESTS: Final[Callable[[Handles], tuple[Slot, ...]]] = attrgetter("guests")
+"""Which of the connections Askers lends."""
+
+
 class Handles(NamedTuple):
-    """The open connections and the flags that this driver takes; ``guest`` is None where agents cannot be asked."""
+    """The open connections and the flags that this driver takes.
+
+    ``guests`` are for guest agents, none where these cannot be asked; ``refused`` says why, where the setting would
+    allow it.
+    """
 
     watch: libvirt.virConnect
-    askers: tuple[libvirt.virConnect, ...]
+    askers: tuple[Slot, ...]
     detail: libvirt.virConnect
-    guest: libvirt.virConnect | None
+    guests: tuple[Slot, ...]
     look_groups: int
     device_groups: int
     nowait: int
+    domains: dict[VmId, libvirt.virDomain]
+    refused: str | None = None
     registrations: tuple[int, ...] = ()
 
     def distinct(self) -> list[libvirt.virConnect]:
-        """Each connection once: with the test driver they are the same."""
+        """Each open connection once: with the test driver they are the same."""
         found: list[libvirt.virConnect] = []
-        for connection in (self.watch, *self.askers, self.detail, self.guest):
+        for connection in (self.watch, self.detail, *(slot.opened for slot in (*self.askers, *self.guests))):
             if connection is not None and connection not in found:
                 found.append(connection)
         return found
@@ -55,23 +71,24 @@ class Handles(NamedTuple):
 def open_handles(
     options: LibvirtOptions, deliver: Callable[[events.RawEvent], None], lost: Callable[[str], None], askers: int
 ) -> Held:
-    """Open everything.
+    """Open what is always needed; the rest is opened by who needs it.
 
     Args:
         options: where and how.
         deliver: called in libvirt's event thread for each event.
         lost: called there with the reason when any of the connections breaks.
-        askers: how many connections to open for calls that may hang.
+        askers: how many connections there may be for calls that may hang.
 
     Raises:
         HypervisorUnavailable: the message says how to mend it.
     """
     opened: list[libvirt.virConnect] = []
+    opener = Opener(options)
     try:
-        return Held(_open(options, deliver, lost, opened, askers))
+        return Held(_open(options, deliver, lost, opened, opener, askers))
     except libvirt.libvirtError as error:
         _close_each(opened)
-        raise complaints.unavailable(options.uri, error) from error
+        raise complaints.unavailable(options.uri, error, opener.refusal) from error
 
 
 class Askers:
@@ -82,18 +99,22 @@ class Askers:
     event loop").
     """
 
-    def __init__(self) -> None:
+    def __init__(self, among: Callable[[Handles], tuple[Slot, ...]] = ASKERS) -> None:
+        self._among = among
         self._lock = threading.Lock()
         self._calls: Counter[int] = Counter()
 
     @contextlib.contextmanager
     def one(self, handles: Handles) -> Iterator[libvirt.virConnect]:
         """Lend the least used one: one that is free, as there are as many as lanes' threads that need one."""
+        slots = self._among(handles)
+        if not slots:
+            raise HypervisorUnavailable("there is no connection for such calls")
         with self._lock:
-            index = min(range(len(handles.askers)), key=self._calls.__getitem__)
+            index = min(range(len(slots)), key=self._calls.__getitem__)
             self._calls[index] += 1
         try:
-            yield handles.askers[index]
+            yield slots[index].get()
         finally:
             with self._lock:
                 self._calls[index] -= 1
@@ -139,46 +160,83 @@ class Held:
 
 
 def _close_handles(handles: Handles) -> None:
-    """Callbacks hold references to their connection, so they go first."""
+    """Callbacks and domains hold references to their connection, so they go first."""
+    handles.domains.clear()
     for registration in handles.registrations:
         with contextlib.suppress(libvirt.libvirtError):
             handles.watch.domainEventDeregisterAny(registration)
     _close_each(handles.distinct())
 
 
-def _open(
+def _open(  # noqa: PLR0917 - the arguments of open_handles, and what it keeps of them
     options: LibvirtOptions,
     deliver: Callable[[events.RawEvent], None],
     lost: Callable[[str], None],
     opened: list[libvirt.virConnect],
+    opener: Opener,
     askers_wanted: int,
 ) -> Handles:
-    def connect(open_one: Callable[[str], libvirt.virConnect]) -> libvirt.virConnect:
-        connection = open_one(options.uri)
+    def connect(*, read_only: bool = True) -> libvirt.virConnect:
+        connection = opener.open(read_only=read_only)
         opened.append(connection)
         _watch_over(connection, options, lost)
         return connection
 
-    watch = connect(libvirt.openReadOnly)
+    watch = connect()
     # The domains of a test connection are its own: another connection would see others.
     apart = not is_test(options.uri)
-    askers = tuple(connect(libvirt.openReadOnly) for _ in range(askers_wanted)) if apart else (watch,)
-    detail = connect(libvirt.openReadOnly) if apart else watch
-    guest = None
+    askers = tuple(Slot(connect) for _ in range(askers_wanted)) if apart else (Slot(connect, watch),)
+    detail = connect() if apart else watch
+    guests: tuple[Slot, ...] = ()
+    refused = None
     if options.guest_agent and apart:
-        with contextlib.suppress(libvirt.libvirtError):
-            guest = connect(libvirt.open)
+        guest, refused = _guest_connection(opener, connect, opened)
+        if guest is not None:
+            write = partial(connect, read_only=False)
+            guests = (Slot(write, guest), *(Slot(write) for _ in range(guest_pace.WIDTH - 1)))
     return Handles(
         watch=watch,
         askers=askers,
         detail=detail,
-        guest=guest,
+        guests=guests,
         look_groups=_supported(watch, stats.LOOK_GROUPS),
         device_groups=_supported(watch, stats.DEVICE_GROUPS),
         nowait=_supported_nowait(watch),
+        domains={},
+        refused=refused,
         # Last, so that whatever fails leaves no registration behind.
         registrations=tuple(events.register(watch, deliver)),
     )
+
+
+def _guest_connection(
+    opener: Opener, connect: Callable[..., libvirt.virConnect], opened: list[libvirt.virConnect]
+) -> tuple[libvirt.virConnect | None, str | None]:
+    """Open the read-write connection, or say why there is none."""
+    try:
+        connection = connect(read_only=False)
+    except libvirt.libvirtError as error:
+        return None, complaints.one_line(error, opener.uri)
+    refused = _write_refusal(connection)
+    if refused is None:
+        return connection, None
+    opened.remove(connection)
+    _close_each([connection])
+    return None, refused
+
+
+def _write_refusal(connection: libvirt.virConnect) -> str | None:
+    """Why nothing may be asked that takes read-write access; None: it may.
+
+    A read-only socket lets read-write connections in and refuses only what they ask. This asks for the XML of no
+    configuration in a format that does not exist: nothing but the refusal to ask at all tells anything.
+    """
+    try:
+        connection.domainXMLFromNative("none", "")
+    except libvirt.libvirtError as error:
+        denied = error.get_error_code() == libvirt.VIR_ERR_OPERATION_DENIED
+        return complaints.one_line(error) if denied else None
+    return None
 
 
 def _watch_over(connection: libvirt.virConnect, options: LibvirtOptions, lost: Callable[[str], None]) -> None:

@@ -38,7 +38,8 @@ def read(proc: Path = Path("/proc")) -> ProcTexts:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text("ascii", "replace")
+        with path.open("rb", buffering=0) as file:
+            return (file.readall() or b"").decode("ascii", "replace")
     except OSError:
         return ""
 

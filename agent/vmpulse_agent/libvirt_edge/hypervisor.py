@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import libvirt
 
-from vmpulse_agent.errors import HypervisorError
+from vmpulse_agent.errors import HypervisorError, HypervisorTimeout
 from vmpulse_agent.hypervisor import (
     ConnectionBack,
     ConnectionLost,
@@ -22,20 +22,25 @@ from vmpulse_agent.hypervisor import (
     DomainLook,
     HypervisorEvent,
     HypervisorFacts,
+    LifecycleChange,
+    LifecycleEvent,
     Look,
     Notify,
     SectionReading,
+    SectionsStale,
 )
-from vmpulse_agent.libvirt_edge import bulk, events, host_stats, reading, stats
+from vmpulse_agent.libvirt_edge import bulk, clock_offset, domain_xml, events, host_stats, reading, stats
 from vmpulse_agent.libvirt_edge.connection import Connection, Listener
 from vmpulse_agent.libvirt_edge.evidence import EvidenceBook, Role
 from vmpulse_agent.libvirt_edge.guest_agent import GuestFacts
-from vmpulse_agent.libvirt_edge.handles import Askers, Handles
+from vmpulse_agent.libvirt_edge.guest_asking import GuestAsking
+from vmpulse_agent.libvirt_edge.handles import GUESTS, Askers, Handles
 from vmpulse_agent.libvirt_edge.host_stats import CpuTicks
 from vmpulse_agent.libvirt_edge.lanes import lanes
 from vmpulse_agent.libvirt_edge.options import LibvirtOptions, is_local_qemu
 from vmpulse_agent.libvirt_edge.reading import DomainReading
 from vmpulse_agent.libvirt_edge.stats import Moment
+from vmpulse_agent.libvirt_edge.status import pause_code
 from vmpulse_agent.libvirt_edge.surveys import Survey, Surveyor
 from vmpulse_agent.libvirt_edge.tokens import Lives
 from vmpulse_agent.measures import Calls
@@ -51,7 +56,23 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 HOST_DEADLINE_S: Final = 2.0
-_MIGRATING: Final = frozenset({VmStatus.MIGRATION_SOURCE, VmStatus.MIGRATION_DESTINATION})
+_POSTCOPY_FAILED: Final = frozenset(
+    {
+        (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_POSTCOPY_FAILED),
+        (libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_RUNNING_POSTCOPY_FAILED),
+    }
+)
+_BY_JOB: Final = frozenset(
+    {
+        VmStatus.MIGRATION_SOURCE,
+        VmStatus.MIGRATION_DESTINATION,
+        VmStatus.SAVING_STATE,
+        VmStatus.RESTORING_STATE,
+        VmStatus.WAIT_FOR_LAUNCH,
+    }
+)
+_UNTIL_EVENT: Final = frozenset({Role.DESTINATION, Role.RESTORING})
+"""Whoever is started by a migration or from a file is so until it is resumed or paused, job or not."""
 _GUEST_SECTIONS: Final = frozenset({Section.STATUS, Section.GUEST_DETAILS})
 
 
@@ -70,18 +91,24 @@ class LibvirtHypervisor:
         listener = Listener(self._heard, self._lost, self._back)
         self._connection = Connection(self.options, listener, self._lanes.hangable, calls.of("connect"))
         self._askers = Askers()
+        self._mended = calls.mended
         self._calls = count()
         self._notify: Notify | None = None
         self._lives = Lives(self.options.run_dir if is_local_qemu(self.options.uri) else None)
         self._surveyor = Surveyor(self._connection, self._lanes, self._lives, self._askers)
         self._devices = bulk.Devices(self._lives)
         self._evidence = EvidenceBook()
-        self._guests: dict[VmId, GuestFacts] = {}
+        self._guests = GuestAsking(
+            self._connection, self._lanes.guest, Askers(GUESTS), self._guest_changed, self._mended
+        )
+        self._settling = True
+        self._withheld: set[VmId] = set()
         self._asking_roles: dict[VmId, asyncio.Task[None]] = {}
-        self._silent: frozenset[VmId] = frozenset()
+        self._role_refused: set[VmId] = set()
         self._last_look_s = float("-inf")
         self._last_event_s = float("-inf")
         self._refused: set[VmId] = set()
+        self._lacking: str | None = None
         self._ticks: CpuTicks | None = None
 
     # --- the connection -----------------------------------------------------------------------------------------
@@ -90,6 +117,8 @@ class LibvirtHypervisor:
         """Connect; see the port. Raises HypervisorUnavailable, HypervisorTimeout."""
         self._notify = notify
         await self._connection.open()
+        self._guests.start()
+        self._say_what_is_lacking()
 
     async def close(self) -> None:
         """Let go of the connection. Threads that are stuck in a call end when it does."""
@@ -97,6 +126,7 @@ class LibvirtHypervisor:
         for task in self._asking_roles.values():
             task.cancel()
         self._surveyor.forget()
+        await self._guests.stop()
         for lane in self._lanes:
             lane.close()
         await self._connection.close()
@@ -105,6 +135,11 @@ class LibvirtHypervisor:
     def asks_guests(self) -> bool:
         """Whether guest agents can be asked: it was allowed by us and by the daemon."""
         return self._connection.asks_guests
+
+    @property
+    def lacking(self) -> str | None:
+        """Why guest agents cannot be asked, although the setting allows it; None: nothing is amiss."""
+        return self._connection.refused
 
     async def facts(self) -> HypervisorFacts:
         """Give the facts of the host. Raises HypervisorError."""
@@ -124,36 +159,59 @@ class LibvirtHypervisor:
         self._last_event_s = asyncio.get_running_loop().time()
         if event.kind in events.DEVICE_EVENTS:
             self._devices.forget(event.vm)
+        if events.asks_role(event, self._evidence):
+            self._ask_role(event.vm)
         for meaning in events.translate(event, self._evidence):
             self._say(meaning)
 
     def _lost(self, why: str) -> None:
         self._surveyor.forget()
         self._evidence.forget_all()
+        self._role_refused.clear()
         self._say(ConnectionLost(why))
 
     def _back(self) -> None:
+        self._say_what_is_lacking()
         self._say(ConnectionBack())
+
+    def _say_what_is_lacking(self) -> None:
+        """Once for each change: the rest works, and nobody is to be told of it at every return."""
+        if self.lacking != self._lacking:
+            if self.lacking is None:
+                log.info("guest agents may be asked now")
+            else:
+                log.warning("guest agents may not be asked, what they tell is absent: %s", self.lacking)
+        self._lacking = self.lacking
 
     # --- looks --------------------------------------------------------------------------------------------------
 
     async def look(self, *, states_only: bool = False) -> Look:
         """Look at all domains, active and inactive; see surveys. Raises HypervisorError."""
         survey = await (self._surveyor.states() if states_only else self._surveyor.whole())
+        self._end_reboots(survey)
         domains = [
             stats.domain_look(
                 record, life, self._evidence.of(record.vm), answered=survey.answered[record.vm], moment=survey.moment
             )
             for record, life in survey.seen.values()
         ]
+        if survey.partial:
+            return Look(survey.moment.loop_s, domains, partial=True)
         self._remember(survey, domains)
         if not states_only:
-            self._silent = frozenset(domain.vm for domain in domains if domain.answered is False)
+            self._guests.silent(frozenset(domain.vm for domain in domains if domain.answered is False))
         return Look(survey.moment.loop_s, domains)
+
+    def _end_reboots(self, survey: Survey) -> None:
+        """A guest whose balloon driver has reported since its reboot runs again."""
+        for vm, rebooted_s in self._evidence.rebooting().items():
+            seen = survey.seen.get(vm)
+            if seen is not None and stats.driver_reported_since(seen.record.stats, rebooted_s):
+                self._evidence.about(vm).rebooted_s = None
 
     def _remember(self, survey: Survey, domains: list[DomainLook]) -> None:
         for domain in domains:
-            if domain.status in _MIGRATING:
+            if domain.token and (domain.status in _BY_JOB or self._role_is_open(domain)):
                 self._ask_role(domain.vm)
         # An old look must not take away what is known of a domain that has come since.
         if survey.moment.loop_s >= max(self._last_look_s, self._last_event_s):
@@ -165,8 +223,14 @@ class LibvirtHypervisor:
         self._evidence.keep_only(survey.seen.keys())
         self._lives.keep_only(incarnations)
         self._refused &= survey.seen.keys()
-        for vm in self._guests.keys() - {vm for vm, _ in incarnations}:
-            del self._guests[vm]
+        self._role_refused &= survey.seen.keys()
+        self._guests.keep_only({vm for vm, _ in incarnations})
+
+    def _role_is_open(self, domain: DomainLook) -> bool:
+        """Whether it has to be asked once: it may have been migrating or the like when we connected."""
+        if not (domain.answered and self._connection.has_monitors):
+            return False
+        return self._evidence.of(domain.vm).role is None and domain.vm not in self._role_refused
 
     def _ask_role(self, vm: VmId) -> None:
         """Verify a role in a migration: the end of one that failed, or began before we connected, has no event."""
@@ -175,19 +239,29 @@ class LibvirtHypervisor:
             task.add_done_callback(lambda _: self._asking_roles.pop(vm, None))
 
     async def _verify_role(self, vm: VmId) -> None:
-        before = self._evidence.of(vm).role
+        before, asked_s = self._evidence.of(vm).role, asyncio.get_running_loop().time()
         try:
             role = await self._connection.call(
                 self._lanes.job,
                 ("role", vm),
-                lambda handles: self._apart(handles, lambda connection: reading.migration_role(connection, vm)),
+                lambda handles: self._apart(handles, lambda connection: reading.role(connection, vm)),
                 self.options.read_deadline_s,
             )
-        except HypervisorError:
+        except HypervisorTimeout:
             return
-        # An event that came meanwhile knows better; and a destination stays one until it is resumed, job or not.
-        if before is self._evidence.of(vm).role is not Role.DESTINATION and role is not before:
-            self._evidence.about(vm).role = role
+        except HypervisorError:
+            # As at the destination of a migration: not to be asked for at every look because nobody knows.
+            self._role_refused.add(vm)
+            return
+        # An event that came meanwhile knows better.
+        if before is not self._evidence.of(vm).role or before in _UNTIL_EVENT or role is before:
+            return
+        # That it was resumed meanwhile leaves no role behind, and nothing would ever end one taken on now.
+        if role in _UNTIL_EVENT and self._last_event_s >= asked_s:
+            return
+        self._evidence.about(vm).role = role
+        if {before, role} - {None, Role.NONE}:
+            self._say(LifecycleEvent(vm, LifecycleChange.OTHER))
 
     # --- sections -----------------------------------------------------------------------------------------------
 
@@ -196,7 +270,7 @@ class LibvirtHypervisor:
         found = await self._connection.call(
             self._lanes.read,
             ("read", next(self._calls)),
-            lambda handles: reading.read_domain(handles, vm, wanted, self._lives),
+            lambda handles: reading.read_domain(handles, vm, wanted, self._lives, self._mended),
             self.options.read_deadline_s,
         )
         if Section.CONFIG in wanted:
@@ -204,14 +278,28 @@ class LibvirtHypervisor:
         facts = found.facts
         if facts is None:
             return SectionReading(vm, config=found.config)
-        details = await self._guest_details(vm, found, wanted) if wanted & _GUEST_SECTIONS else None
+        self._guests.channel(vm, found.domain_id, connected=found.active and facts.agent_connected)
+        withheld = self._settling and self.asks_guests and self._guests.pending(vm)
+        if withheld:
+            self._withheld.add(vm)
         return SectionReading(
             vm,
             info=facts.info if Section.INFO in wanted else None,
             config=found.config,
-            status=await self._status(vm, found) if Section.STATUS in wanted else None,
-            guest_details=details if Section.GUEST_DETAILS in wanted else None,
+            status=await self._status(vm, found) if Section.STATUS in wanted and not withheld else None,
+            guest_details=self._guest_details(vm, found) if Section.GUEST_DETAILS in wanted else None,
         )
+
+    async def settle(self) -> None:
+        """Wait for the guests' first answers; see the port."""
+        await self._guests.settle(self.options.guest_deadline_s)
+        self._settling = False
+        withheld, self._withheld = self._withheld, set()
+        for vm in withheld:
+            self._guest_changed(vm)
+
+    def _guest_changed(self, vm: VmId) -> None:
+        self._say(SectionsStale(vm, _GUEST_SECTIONS))
 
     def _note_refusal(self, vm: VmId, why: str | None) -> None:
         """Say once of each domain that its configuration is not told."""
@@ -221,45 +309,41 @@ class LibvirtHypervisor:
             self._refused.add(vm)
             log.warning("the configuration of %s is not told: %s", vm_text(vm), why)
 
-    async def _guest_details(self, vm: VmId, found: DomainReading, wanted: frozenset[Section]) -> GuestDetails | None:
-        """Refresh what the guest has said, and give it as a section; None leaves the section as it was."""
+    def _guest_details(self, vm: VmId, found: DomainReading) -> GuestDetails | None:
+        """What the guest has said, as a section; None, while it has not answered yet, leaves the section as it was."""
         if not found.active or found.facts is None:
             return None
-        if not found.facts.agent_connected:
-            self._guests.pop(vm, None)
+        if not (found.facts.agent_connected and self.asks_guests):
             return GuestDetails()
-        if Section.GUEST_DETAILS in wanted or vm not in self._guests:
-            # A domain whose monitor hangs has no agent that answers: do not spend a deadline on it.
-            said = None if vm in self._silent else await self._ask_guest(vm)
-            if said is None:
-                return None
-            self._guests[vm] = said
-        return GuestDetails(net_ifaces=self._guests[vm].interfaces)
-
-    async def _ask_guest(self, vm: VmId) -> GuestFacts | None:
-        try:
-            return await self._connection.call(
-                self._lanes.guest,
-                ("guest", vm),
-                lambda handles: reading.ask_guest(handles, vm),
-                self.options.guest_deadline_s,
-            )
-        except HypervisorError:
-            return None
+        said = self._guests.facts(vm)
+        return None if said is None else GuestDetails(apps_list=said.apps, net_ifaces=said.interfaces)
 
     async def _status(self, vm: VmId, found: DomainReading) -> Status:
         if not found.active or found.facts is None:
             return Status()
         await self._find_disk_error(vm, found)
-        evidence, said = self._evidence.of(vm), self._guests.get(vm, GuestFacts())
-        offset = found.facts.time_offset
+        self._note_reading(vm, found, found.facts)
+        evidence, said = self._evidence.of(vm), self._guests.facts(vm) or GuestFacts()
         return Status(
-            time_offset=evidence.time_offset if offset is None else offset,
+            time_offset=evidence.told_offset,
             client_ip=evidence.client_ip,
             username=said.username,
+            session=said.session,
             guest_ips=None if said.interfaces is None else guest_ips(said.interfaces),
-            pause_code=stats.pause_code(found.state, found.reason, evidence),
+            pause_code=pause_code(found.state, found.reason, evidence),
+            watchdog_event=evidence.watchdog,
         )
+
+    def _note_reading(self, vm: VmId, found: DomainReading, facts: domain_xml.Facts) -> None:
+        """Take what a reading tells for evidence, as after a start of ours, when no event has told it."""
+        evidence = self._evidence.about(vm)
+        if facts.agent_connected and not evidence.rebooting:
+            evidence.agent_came = True
+        if (found.state, found.reason) in _POSTCOPY_FAILED:
+            evidence.postcopy_failed = True
+        offset = evidence.clock_offset if facts.time_offset is None else facts.time_offset
+        if offset is not None:
+            evidence.told_offset = clock_offset.steady(evidence.told_offset, offset)
 
     async def _find_disk_error(self, vm: VmId, found: DomainReading) -> None:
         """Ask for the error that paused a domain before we connected."""
@@ -291,8 +375,10 @@ class LibvirtHypervisor:
                 ),
                 self.options.device_deadline_s,
             )
-        for vm in taken.keys() & self._guests.keys():
-            taken[vm] = taken[vm]._replace(usage=self._guests[vm].usage)
+        for vm, counters in taken.items():
+            said = self._guests.facts(vm)
+            if said is not None:
+                taken[vm] = counters._replace(usage=said.usage)
         return DeviceSample(moment.loop_s, taken)
 
     async def host_stats(self) -> HostStats:

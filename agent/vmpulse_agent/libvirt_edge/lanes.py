@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from vmpulse_agent.libvirt_edge import guest_pace
 from vmpulse_agent.libvirt_edge.threads import Lane
 from vmpulse_agent.measures import Calls
 
@@ -44,6 +45,6 @@ def lanes(calls: Calls) -> Lanes:
         device=lane("device", 2),
         read=lane("read", 1),
         job=lane("job", 1),
-        guest=lane("guest", 4),
+        guest=lane("guest", guest_pace.WIDTH),
         host=lane("host", 1),
     )

@@ -25,6 +25,10 @@ class Monitors:
             return True
         return key not in self._gave and not stuck
 
+    def passed_over(self, record: Record) -> bool:
+        """Whether this active domain gave what only its monitor gives before, and not in this call."""
+        return (record.vm, record.domain_id) in self._gave and MONITOR_KEYS.isdisjoint(record.stats)
+
     def keep_only(self, present: Collection[tuple[bytes, int]]) -> None:
         """Forget incarnations that are over."""
         self._gave.intersection_update(present)

@@ -7,22 +7,26 @@ from xml.etree.ElementTree import Element
 
 import libvirt
 
-from vmpulse_agent.errors import HypervisorError
 from vmpulse_agent.hypervisor import HypervisorFacts
-from vmpulse_agent.libvirt_edge import canonical_xml, domain_xml, guest_agent, safe_xml
+from vmpulse_agent.libvirt_edge import canonical_xml, domain_xml, safe_xml
 from vmpulse_agent.libvirt_edge.evidence import Role
-from vmpulse_agent.libvirt_edge.guest_agent import GuestFacts
 from vmpulse_agent.libvirt_edge.handles import Handles
 from vmpulse_agent.libvirt_edge.text import clean
 from vmpulse_agent.libvirt_edge.tokens import Lives
-from vmpulse_contract.identity import VmId, vm_text
+from vmpulse_agent.measures import Mended
+from vmpulse_contract import limits
+from vmpulse_contract.identity import VmId
 from vmpulse_contract.sections import Section
 from vmpulse_contract.values import PauseCode
 
-_STARTING: Final = [libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_STARTING_UP]
+_STARTING: Final = (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_STARTING_UP)
+_STATE: Final = libvirt.VIR_DOMAIN_STATS_STATE
+_INCOMING: Final = (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_MIGRATION)
 _ROLES: Final = {
     libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT: Role.SOURCE,
     libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN: Role.DESTINATION,
+    libvirt.VIR_DOMAIN_JOB_OPERATION_SAVE: Role.SAVING,
+    libvirt.VIR_DOMAIN_JOB_OPERATION_RESTORE: Role.RESTORING,
 }
 
 
@@ -33,6 +37,7 @@ class DomainReading(NamedTuple):
     """
 
     active: bool
+    domain_id: int
     state: int
     reason: int
     facts: domain_xml.Facts | None
@@ -40,24 +45,50 @@ class DomainReading(NamedTuple):
     refused: str | None = None
 
 
-def read_domain(handles: Handles, vm: VmId, wanted: frozenset[Section], lives: Lives) -> DomainReading:
+def read_domain(handles: Handles, vm: VmId, wanted: frozenset[Section], lives: Lives, mended: Mended) -> DomainReading:
     """Read what the wanted sections are made of. Raises libvirtError if the domain is gone."""
-    domain = handles.detail.lookupByUUID(vm)
-    state = domain.state()
+    domain, state = _now(handles, vm)
     facts = config = refused = None
     if wanted - {Section.CONFIG}:
-        facts = _facts(domain, vm, state[:2] == _STARTING, lives)
-    if Section.CONFIG in wanted:
+        facts = _facts(domain, vm, lives, mended, starting=state == _STARTING)
+    if Section.CONFIG in wanted and not _arrives_without_definition(domain, state):
         config, refused = _config(domain)
-    return DomainReading(domain.ID() >= 0, state[0], state[1], facts, config, refused)
+        mended.add("xml", int(refused is not None))
+    return DomainReading(domain.ID() >= 0, domain.ID(), state[0], state[1], facts, config, refused)
 
 
-def _facts(domain: libvirt.virDomain, vm: VmId, starting: bool, lives: Lives) -> domain_xml.Facts | None:  # noqa: FBT001
+def _now(handles: Handles, vm: VmId) -> tuple[libvirt.virDomain, tuple[int, int]]:
+    """The domain with the id and the state that it has now. One call for one that was looked up before."""
+    known = handles.domains.pop(vm, None)
+    for domain, given in handles.detail.domainListGetStats([known], _STATE) if known is not None else ():
+        handles.domains[vm] = domain
+        return domain, (given.get("state.state", 0), given.get("state.reason", 0))
+    domain = handles.detail.lookupByUUID(vm)
+    state, reason = domain.state()[:2]
+    if len(handles.domains) >= limits.VMS_PER_HOST.maximum:
+        # They are of domains that are gone, mostly.
+        handles.domains.clear()
+    handles.domains[vm] = domain
+    return domain, (state, reason)
+
+
+def _facts(
+    domain: libvirt.virDomain, vm: VmId, lives: Lives, mended: Mended, *, starting: bool
+) -> domain_xml.Facts | None:
     life = lives.life(vm, domain.ID(), domain.name(), starting=starting) if domain.ID() >= 0 else None
     try:
-        return domain_xml.facts(domain.XMLDesc(0), None if life is None else life.pid)
+        return domain_xml.facts(domain.XMLDesc(0), None if life is None else life.pid, mended)
     except safe_xml.XmlRefused:
+        mended.add("xml")
         return None
+
+
+def _arrives_without_definition(domain: libvirt.virDomain, state: tuple[int, int]) -> bool:
+    """Whether it is being migrated here and its definition, if one comes along, has not come yet.
+
+    Until then libvirt makes its inactive XML up from the live one, in which the CPU is written out.
+    """
+    return state in {_STARTING, _INCOMING} and not domain.isPersistent()
 
 
 def _config(domain: libvirt.virDomain) -> tuple[bytes | None, str | None]:
@@ -68,24 +99,17 @@ def _config(domain: libvirt.virDomain) -> tuple[bytes | None, str | None]:
         return None, str(error)
 
 
-def ask_guest(handles: Handles, vm: VmId) -> GuestFacts | None:
-    """Ask a guest's agent; None where we may not. Raises HypervisorError where it gave nothing that we can read.
-
-    It may block for as long as the guest likes.
-    """
-    if handles.guest is None:
-        return None
-    try:
-        return guest_agent.ask(handles.guest.lookupByUUID(vm))
-    except (libvirt.libvirtError, ValueError, TypeError) as error:
-        # ValueError: also text that is not UTF-8, from a binding that decodes what guests say.
-        raise HypervisorError(f"the guest agent of {vm_text(vm)} gave nothing: {type(error).__name__}") from error
-
-
-def migration_role(connection: libvirt.virConnect, vm: VmId) -> Role | None:
+def role(connection: libvirt.virConnect, vm: VmId) -> Role:
     """What the domain's current job makes of it. It may wait for the monitor. Raises libvirtError."""
-    job = connection.lookupByUUID(vm).jobStats()
-    return _ROLES.get(job.get("operation", libvirt.VIR_DOMAIN_JOB_OPERATION_UNKNOWN))
+    domain = connection.lookupByUUID(vm)
+    try:
+        job = domain.jobStats()
+    except libvirt.libvirtError as error:
+        # libvirt tells of an incoming migration only that it does not tell; after post-copy began the guest runs here.
+        if error.get_error_code() != libvirt.VIR_ERR_OPERATION_UNSUPPORTED or tuple(domain.state()[:2]) != _INCOMING:
+            raise
+        return Role.DESTINATION
+    return _ROLES.get(job.get("operation", libvirt.VIR_DOMAIN_JOB_OPERATION_UNKNOWN), Role.NONE)
 
 
 def disk_error(connection: libvirt.virConnect, vm: VmId) -> PauseCode:

@@ -13,13 +13,15 @@ from typing import Final, NamedTuple
 
 import libvirt
 
-from vmpulse_agent.hypervisor import DeviceCounters, DiskCounters, DomainLook, Exit, MemoryCounters
+from vmpulse_agent.hypervisor import DeviceCounters, DiskCounters, DomainLook, MemoryCounters
+from vmpulse_agent.libvirt_edge import endings
 from vmpulse_agent.libvirt_edge.domain_xml import DeviceFacts
-from vmpulse_agent.libvirt_edge.evidence import Evidence, Role
+from vmpulse_agent.libvirt_edge.evidence import Evidence
+from vmpulse_agent.libvirt_edge.status import status
 from vmpulse_agent.libvirt_edge.text import clean
 from vmpulse_agent.libvirt_edge.tokens import Life, boottime_ns
 from vmpulse_contract.identity import VmId
-from vmpulse_contract.values import ExitCode, ExitReason, PauseCode, VmStatus
+from vmpulse_contract.values import VmStatus
 from vmpulse_contract.verbs import BalloonInfo, NetworkStats
 
 LOOK_GROUPS: Final = (
@@ -100,72 +102,6 @@ def integer(stats: Stats, name: str) -> int | None:
     return int(value) if isinstance(value, int | float) else None
 
 
-_PAUSED: Final = {
-    libvirt.VIR_DOMAIN_PAUSED_SAVE: VmStatus.SAVING_STATE,
-    libvirt.VIR_DOMAIN_PAUSED_SHUTTING_DOWN: VmStatus.POWERING_DOWN,
-    libvirt.VIR_DOMAIN_PAUSED_STARTING_UP: VmStatus.WAIT_FOR_LAUNCH,
-}
-_STATUS: Final = {
-    libvirt.VIR_DOMAIN_RUNNING: VmStatus.UP,
-    libvirt.VIR_DOMAIN_BLOCKED: VmStatus.UP,
-    libvirt.VIR_DOMAIN_SHUTDOWN: VmStatus.POWERING_DOWN,
-    # Its process is still there: on its way out.
-    libvirt.VIR_DOMAIN_SHUTOFF: VmStatus.POWERING_DOWN,
-    # <on_crash>preserve: the guest is dead, its process holds its disks until somebody destroys it.
-    libvirt.VIR_DOMAIN_CRASHED: VmStatus.PAUSED,
-    # The guest sleeps (ACPI S3). VDSM says Paused whenever the guest's CPUs do not run, and so do we.
-    libvirt.VIR_DOMAIN_PMSUSPENDED: VmStatus.PAUSED,
-}
-_ROLES: Final = {Role.SOURCE: VmStatus.MIGRATION_SOURCE, Role.DESTINATION: VmStatus.MIGRATION_DESTINATION}
-
-
-def status(state: int, reason: int, role: Role | None) -> VmStatus:
-    """Status of an active domain, never Down. *role* comes from events or its job: the state does not tell."""
-    if state == libvirt.VIR_DOMAIN_PAUSED:
-        if reason == libvirt.VIR_DOMAIN_PAUSED_MIGRATION:
-            # Without any evidence: an incoming domain is in this state for all of its transfer, a source for a blink.
-            return _ROLES[role or Role.DESTINATION]
-        return _PAUSED.get(reason, VmStatus.PAUSED)
-    if role is not None and state in {libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_BLOCKED}:
-        return _ROLES[role]
-    return _STATUS.get(state, VmStatus.UNKNOWN)
-
-
-def pause_code(state: int, reason: int, evidence: Evidence) -> PauseCode | None:
-    """Why a domain is paused now; absent while it runs, so that the value follows from the state after any restart.
-
-    EOTHER: an I/O error of which nothing more is known.
-    """
-    if state != libvirt.VIR_DOMAIN_PAUSED:
-        return None
-    if reason == libvirt.VIR_DOMAIN_PAUSED_IOERROR:
-        return evidence.pause_code or PauseCode.EOTHER
-    if reason in {libvirt.VIR_DOMAIN_PAUSED_POSTCOPY, libvirt.VIR_DOMAIN_PAUSED_POSTCOPY_FAILED}:
-        return PauseCode.POSTCOPY
-    return PauseCode.NOERR
-
-
-_EXITS: Final = {
-    libvirt.VIR_DOMAIN_SHUTOFF_SHUTDOWN: Exit(ExitCode.NORMAL, ExitReason.USER_SHUTDOWN),
-    libvirt.VIR_DOMAIN_SHUTOFF_DESTROYED: Exit(ExitCode.NORMAL, ExitReason.ADMIN_SHUTDOWN),
-    # What events call failed or crashed.
-    libvirt.VIR_DOMAIN_SHUTOFF_CRASHED: Exit(ExitCode.ERROR, ExitReason.LOST_QEMU_CONNECTION),
-    libvirt.VIR_DOMAIN_SHUTOFF_MIGRATED: Exit(ExitCode.NORMAL, ExitReason.MIGRATION_SUCCEEDED),
-    libvirt.VIR_DOMAIN_SHUTOFF_SAVED: Exit(ExitCode.NORMAL, ExitReason.SAVE_STATE_SUCCEEDED),
-    libvirt.VIR_DOMAIN_SHUTOFF_FAILED: Exit(ExitCode.ERROR, ExitReason.LIBVIRT_START_FAILED),
-    libvirt.VIR_DOMAIN_SHUTOFF_FROM_SNAPSHOT: Exit(ExitCode.NORMAL, ExitReason.SUCCESS),
-    # The daemon gave it up while reconnecting to its process.
-    libvirt.VIR_DOMAIN_SHUTOFF_DAEMON: Exit(ExitCode.ERROR, ExitReason.LOST_QEMU_CONNECTION),
-}
-
-
-def exit_of(state: int, reason: int) -> Exit | None:
-    """How an inactive domain ended, as far as libvirt remembers: not over its own restart."""
-    if state == libvirt.VIR_DOMAIN_CRASHED:
-        return _EXITS[libvirt.VIR_DOMAIN_SHUTOFF_CRASHED]
-    return _EXITS.get(reason) if state == libvirt.VIR_DOMAIN_SHUTOFF else None
-
-
 def domain_look(
     record: Record, life: Life | None, evidence: Evidence, *, answered: bool | None, moment: Moment
 ) -> DomainLook:
@@ -180,13 +116,13 @@ def domain_look(
     """
     state, reason = record.state
     if not record.active:
-        return DomainLook(record.vm, 0, VmStatus.DOWN, exit=exit_of(state, reason))
+        return DomainLook(record.vm, 0, VmStatus.DOWN, exit=endings.remembered(state, reason))
     if life is None:
         return DomainLook(record.vm, 0, VmStatus.WAIT_FOR_LAUNCH, answered=answered)
     return DomainLook(
         vm=record.vm,
         token=life.token,
-        status=status(state, reason, evidence.role),
+        status=status(state, reason, evidence.role, evidence.rebooting),
         elapsed_ms=None if life.started_ns is None else max(0, moment.boot_ns - life.started_ns) // 1_000_000,
         cpu_time_ns=integer(record.stats, "cpu.time"),
         cpu_system_ns=integer(record.stats, "cpu.system"),
@@ -206,6 +142,14 @@ def memory_usage(stats: Stats, wall_s: float) -> int | None:
     if not available or available < 0 or free is None:
         return None
     return min(100, max(0, round(100 - 100 * free / available)))
+
+
+def driver_reported_since(stats: Stats, wall_s: float) -> bool:
+    """Whether the guest's balloon driver has reported after that moment: then its system runs.
+
+    QEMU stamps reports with whole seconds, rounded down.
+    """
+    return (integer(stats, "balloon.last-update") or 0) > wall_s
 
 
 def _balloon_is_old(stats: Stats, wall_s: float) -> bool:
@@ -253,7 +197,11 @@ def _balloon(stats: Stats, facts: DeviceFacts) -> BalloonInfo | None:
 
 
 def _disks(stats: Stats, facts: DeviceFacts) -> Iterator[DiskCounters]:
-    """``truesize`` is what the image occupies on the host, ``apparentsize`` its length there."""
+    """``truesize`` is what the image occupies on the host, ``apparentsize`` its length there.
+
+    Of a running domain libvirt's "physical" is QEMU's actual-size, which is what the image occupies; "allocation" is
+    only how far the guest has written since its start.
+    """
     for prefix, name in _named(stats, "block"):
         yield DiskCounters(
             name=name,
@@ -265,8 +213,8 @@ def _disks(stats: Stats, facts: DeviceFacts) -> Iterator[DiskCounters]:
             read_time_ns=integer(stats, f"{prefix}.rd.times"),
             write_time_ns=integer(stats, f"{prefix}.wr.times"),
             flush_time_ns=integer(stats, f"{prefix}.fl.times"),
-            truesize=integer(stats, f"{prefix}.allocation"),
-            apparentsize=integer(stats, f"{prefix}.physical"),
+            truesize=integer(stats, f"{prefix}.physical"),
+            apparentsize=integer(stats, f"{prefix}.{facts.lengths.get(name, '')}"),
             image_id=facts.image_ids.get(name),
         )
 

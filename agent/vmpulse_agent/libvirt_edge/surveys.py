@@ -10,18 +10,22 @@ thread. The rules:
   *suspect*, for as long as its probe goes on; that is also how it is noticed when it comes back.
 - While anything is stuck, one call asks those that have answered, and probes ask the rest but the suspects. Where no
   probe is left, domains are not asked. Their states are known all the same: these take no monitor.
+- A list of all domains waits for each domain's lock, which libvirt holds while it destroys one: for some 10 s if that
+  hangs. While there is no list, those that were not silent before are asked by themselves; that look is *partial*.
+- A domain that a call passed over, as another call was just asking it, is asked again by a probe.
 - A survey that nobody could wait for goes on, and is handed to who asks next; no other is begun meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from itertools import count
 from typing import Final, NamedTuple
 
-from vmpulse_agent.errors import HypervisorError, HypervisorTimeout
+from vmpulse_agent.errors import HypervisorError, HypervisorTimeout, HypervisorUnavailable
 from vmpulse_agent.libvirt_edge import bulk
 from vmpulse_agent.libvirt_edge.bulk import Found, Seen
 from vmpulse_agent.libvirt_edge.connection import Connection
@@ -29,23 +33,34 @@ from vmpulse_agent.libvirt_edge.handles import Askers, Handles
 from vmpulse_agent.libvirt_edge.lanes import Lanes
 from vmpulse_agent.libvirt_edge.monitors import Monitors
 from vmpulse_agent.libvirt_edge.stats import Moment
-from vmpulse_agent.libvirt_edge.tokens import Lives
+from vmpulse_agent.libvirt_edge.tokens import Life, Lives
 from vmpulse_contract.identity import VmId
 
 TURN_SHARE: Final = 0.2
-PATIENCE_SHARE: Final = 0.4
+PATIENCE_SHARE: Final = 0.1
 PROBE_SHARE: Final = 0.3
-"""Of the look deadline: waiting for a turn, for all domains together, for each alone; together they stay within it."""
+BLOCKED_SHARE: Final = 0.05
+LIST_SHARE: Final = 0.1
+"""Of the look deadline: waiting for a turn, for all domains together before their monitors are looked into, for each
+alone, for each whose process is stopped anyway, and for a list, which takes no monitor; together they stay within it.
+What the well ones wait for a hung one is the second of these and the fourth: 0.3 s at a tick of 3 s.
+"""
+USUAL: Final = 2.0
+PATIENCE_MOST_SHARE: Final = 0.3
+"""Monitors are not looked into before a call for all has taken so many times as long as the last good one, but never
+later than this share: where looks are slow by nature, on a big host, that would cost a call for each domain each time.
+"""
 BEYOND_HOPE: Final = 4
 """Look deadlines after which a call is stuck, whatever libvirt says of the monitors: it tells nothing of migrations."""
 
 
 class Survey(NamedTuple):
-    """All domains at one moment. ``answered`` as in DomainLook, for all of them."""
+    """All domains at one moment. ``answered`` as in DomainLook, for all of them; ``partial`` as in Look."""
 
     moment: Moment
     seen: Mapping[VmId, Seen]
     answered: Mapping[VmId, bool | None]
+    partial: bool = False
 
 
 class Surveyor:
@@ -59,11 +74,13 @@ class Surveyor:
         self._monitors = Monitors()
         self._deadline_s = connection.options.look_deadline_s
         self._patience_s = PATIENCE_SHARE * self._deadline_s
+        self._usual_s = 0.0
         self._calls = count()
         self._one = asyncio.Lock()
         self._bulk = asyncio.Lock()
         self._flight: asyncio.Task[Survey] | None = None
         self._answering: frozenset[VmId] = frozenset()
+        self._not_silent: dict[VmId, Life] = {}
 
     def trusted(self) -> frozenset[VmId] | None:
         """Whom it is safe to ask together with others; None: everybody."""
@@ -110,6 +127,11 @@ class Surveyor:
             flight = self._flight = asyncio.create_task(self._survey())
         try:
             return await asyncio.shield(flight)
+        except asyncio.CancelledError:
+            if not flight.cancelled():
+                raise
+            # Whoever waits was not cancelled: it has only lost its answer, and must live on.
+            raise HypervisorUnavailable("look: the connection was lost meanwhile") from None
         finally:
             if flight.done() and self._flight is flight:
                 self._flight = None
@@ -117,6 +139,8 @@ class Surveyor:
     async def _survey(self) -> Survey:
         async with self.turn():
             moment, found = Moment.now(), await self._together()
+            if isinstance(found, Survey):
+                return found
             if found is None:
                 moment, found = Moment.now(), await self._listed(bulk.states_and_blocked)
             found = await self._complete(found)
@@ -124,41 +148,72 @@ class Surveyor:
 
     # --- all together ---------------------------------------------------------------------------------------------
 
-    async def _together(self) -> Found | None:
-        """One call for all who are trusted; None if it is stuck."""
-        if not self._lanes.look.free:
-            return None
-        only = self.trusted()
+    async def _together(self) -> Found | Survey | None:
+        """One call for all who are trusted; None if it is stuck, and a partial survey if there is no list either."""
+        part = None if self._lanes.state.free else await self._part()
+        if part is not None or not self._lanes.look.free:
+            return part
+        return await self._asked_together(self.trusted())
+
+    async def _asked_together(self, only: Collection[VmId] | None) -> Found | Survey | None:
         hopeless_s = BEYOND_HOPE * self._deadline_s
 
         def work(handles: Handles) -> Found:
             with self._askers.one(handles) as connection:
                 return bulk.look(connection, handles, self._lives, only)
 
+        began = asyncio.get_running_loop().time()
         call = asyncio.create_task(self._connection.call(self._lanes.look, next(self._calls), work, hopeless_s))
         try:
-            pause = self._patience_s
+            pause = max(self._patience_s, min(USUAL * self._usual_s, PATIENCE_MOST_SHARE * self._deadline_s))
             while not (await asyncio.wait({call}, timeout=pause))[0]:
-                if await self._stuck(only):
+                stuck = await self._stuck(only)
+                if stuck is None and (part := await self._part()) is not None and not call.done():
+                    return part
+                if stuck:
                     return None
                 pause *= 2
-            return call.result()
+            found = call.result()
         except HypervisorTimeout:
             return None
+        else:
+            self._usual_s = asyncio.get_running_loop().time() - began
+            return found
         finally:
-            # Given up, its lane counts it as overdue; that must have happened before anybody asks.
-            call.cancel()
-            await asyncio.gather(call, return_exceptions=True)
+            if not call.done():
+                # Given up, its lane counts it as overdue; that must have happened before anybody asks.
+                call.cancel()
+                await asyncio.gather(call, return_exceptions=True)
 
-    async def _stuck(self, only: Collection[VmId] | None) -> bool:
-        """Whether some monitor hangs, rather than all of them being slow."""
-        lane, deadline_s = self._lanes.state, self._connection.options.read_deadline_s
+    async def _stuck(self, only: Collection[VmId] | None) -> bool | None:
+        """Whether some monitor hangs, rather than all of them being slow; None if not even a list is to be had."""
 
         def work(handles: Handles) -> int:
             return bulk.longest_wait_ms(handles, only)
 
-        waited_ms = await self._connection.call(lane, next(self._calls), work, deadline_s)
+        try:
+            waited_ms = await self._connection.call(
+                self._lanes.state, next(self._calls), work, LIST_SHARE * self._deadline_s
+            )
+        except HypervisorTimeout:
+            return None
         return waited_ms >= 1000 * self._patience_s / 2
+
+    async def _part(self) -> Survey | None:
+        """Those that were not silent before, asked by themselves; None if they do not answer either."""
+        moment, known, deadline_s = Moment.now(), self._not_silent, PROBE_SHARE * self._deadline_s
+        until = time.monotonic() + deadline_s
+
+        def work(handles: Handles) -> Found:
+            with self._askers.one(handles) as connection:
+                return bulk.part(connection, handles, self._lives, known, until)
+
+        try:
+            # Both threads for looks may be waiting for a list. By its key one at a time: a daemon may hang as a whole.
+            found = await self._connection.call(self._lanes.probe, "part", work, deadline_s)
+        except HypervisorError:
+            return None
+        return Survey(moment, found.seen, {vm: self._answered(vm, found) for vm in found.seen}, partial=True)
 
     async def _listed(self, read: Callable[[Handles, Lives], Found]) -> Found:
         def work(handles: Handles) -> Found:
@@ -169,26 +224,26 @@ class Surveyor:
     # --- one by one -----------------------------------------------------------------------------------------------
 
     async def _complete(self, found: Found) -> Found:
-        """Ask each active domain that was not asked, except suspects."""
+        """Ask each active domain that was not asked, or passed over, except suspects."""
         rest = [
             vm
-            for vm, seen in found.seen.items()
-            if seen.record.active and vm not in found.asked and not self._suspected(vm)
+            for vm, (record, _) in found.seen.items()
+            if record.active
+            and (vm not in found.asked or self._monitors.passed_over(record))
+            and not self._suspected(vm)
         ]
-        # Those that will hardly answer come last: each of them may cost a thread.
-        rest.sort(key=found.blocked.__contains__)
-        probed = await self._probe_each(rest)
+        probed = await self._probe_each([vm for vm in rest if vm not in found.blocked], PROBE_SHARE)
+        # Those that will hardly answer come last, and nobody waits for them: each of them may cost a thread.
+        probed |= await self._probe_each([vm for vm in rest if vm in found.blocked], BLOCKED_SHARE)
         return Found({**found.seen, **probed}, found.asked | probed.keys())
 
-    async def _probe_each(self, vms: Collection[VmId]) -> dict[VmId, Seen]:
+    async def _probe_each(self, vms: Collection[VmId], share: float) -> dict[VmId, Seen]:
         if not vms or not self._lanes.probe.free:
             return {}
-        seen = await asyncio.gather(*map(self._probe, vms))
+        seen = await asyncio.gather(*(self._probe(vm, share * self._deadline_s) for vm in vms))
         return {vm: one for vm, one in zip(vms, seen, strict=True) if one is not None}
 
-    async def _probe(self, vm: VmId) -> Seen | None:
-        deadline_s = PROBE_SHARE * self._deadline_s
-
+    async def _probe(self, vm: VmId, deadline_s: float) -> Seen | None:
         def work(handles: Handles) -> Seen | None:
             with self._askers.one(handles) as connection:
                 return bulk.probe(connection, handles, self._lives, vm)
@@ -208,6 +263,9 @@ class Surveyor:
         answered = {vm: self._answered(vm, found) for vm in found.seen}
         self._monitors.keep_only({(vm, seen.record.domain_id) for vm, seen in found.seen.items() if seen.record.active})
         self._answering = frozenset(vm for vm, answer in answered.items() if answer)
+        self._not_silent = {
+            vm: seen.life for vm, seen in found.seen.items() if seen.life is not None and answered[vm] is not False
+        }
         return Survey(moment, found.seen, answered)
 
     def _answered(self, vm: VmId, found: Found) -> bool | None:

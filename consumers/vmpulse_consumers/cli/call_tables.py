@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from vmpulse_consumers.cli.device_tables import show_device_stats
 from vmpulse_consumers.cli.tables import Column, console, duration, number, pairs, shown, table
 from vmpulse_contract.verbs import Verb
 
@@ -27,7 +28,7 @@ def show(verb: Verb, answer: Mapping[str, Any]) -> None:
     elif verb is Verb.GET_ALL_RUNTIME_STATS:
         out.print(_runtime(answer["vms"]))
     else:
-        _show_each(answer.get("vms", {}))
+        _show_each(verb, answer.get("vms", {}))
     for name in ("missing", "remaining"):
         if answer.get(name):
             out.print(pairs({name: answer[name]}))
@@ -56,32 +57,28 @@ def _runtime(vms: Mapping[str, Plain]) -> Table:
     )
 
 
-def _show_each(vms: Mapping[str, Plain]) -> None:
+def _show_each(verb: Verb, vms: Mapping[str, Plain]) -> None:
     """Print VM after VM: sections and device statistics by their fields, a configuration as the XML that it is."""
     out = console()
     for vm, record in vms.items():
         out.print(shown(vm), style="bold")
+        if verb is Verb.GET_ALL_DEVICE_STATS:
+            show_device_stats(record)
+            continue
         config = record.get("config")
         if config is None:
-            out.print(pairs(flat(record)))
+            out.print(pairs(_flat(record)))
             continue
         for line in config.splitlines():
             # Folding would break what somebody wants to copy.
             out.print(shown(line), soft_wrap=True)
 
 
-def flat(record: Mapping[str, Any]) -> Plain:
-    """A record's fields; those of a section without its name, and of several disks or cards one after the other."""
+def _flat(record: Mapping[str, Any]) -> Plain:
+    """A section's fields, without its name."""
     rows: Plain = {}
     for name, value in record.items():
-        if not isinstance(value, dict):
-            rows[name] = value
-        elif "hash" in record:
-            rows |= value
-        elif value and all(isinstance(part, dict) for part in value.values()):
-            rows |= {f"{name} {part}": fields for part, fields in value.items()}
-        else:
-            rows[name] = value
+        rows |= value if isinstance(value, dict) else {name: value}
     return rows
 
 

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from vmpulse_consumers.cli.api_client import Api, add_api_options, segment
-from vmpulse_consumers.cli.call_tables import flat
+from vmpulse_consumers.cli.device_tables import show_device_stats
 from vmpulse_consumers.cli.replies import DevicesReply, VmReply
 from vmpulse_consumers.cli.tables import Column, console, duration, number, pairs, shown, table
 
@@ -74,7 +74,7 @@ def show_devices(devices: DevicesReply) -> None:
     """Print the device statistics of a VM."""
     out = console()
     out.print(pairs({"id": devices.id, "host": devices.host, "age": duration(devices.age_s)}))
-    out.print(pairs(flat(devices.device_stats)))
+    show_device_stats(devices.device_stats)
 
 
 def _percent(value: float | None) -> str | None:

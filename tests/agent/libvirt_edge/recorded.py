@@ -173,7 +173,7 @@ DEVICES = {
     "block.0.fl.times": 0,
     "block.0.allocation": 4096,
     "block.0.capacity": 1048576,
-    "block.0.physical": 1048576,
+    "block.0.physical": 200704,
 }
 
 GUEST_INFO = {

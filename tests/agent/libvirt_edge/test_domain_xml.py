@@ -10,12 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.agent.libvirt_edge.mangled_xml import mangled
 from tests.agent.libvirt_edge.recorded import ACTIVE_XML, INACTIVE_XML
 from vmpulse_agent.libvirt_edge import safe_xml
 from vmpulse_agent.libvirt_edge.canonical_xml import canonical_config
 from vmpulse_agent.libvirt_edge.domain_xml import device_facts, facts, info_from_xml
 from vmpulse_agent.libvirt_edge.safe_xml import XML_DEPTH, XmlRefused
-from vmpulse_contract.sections import Info
+from vmpulse_agent.libvirt_edge.text import clean
+from vmpulse_contract import sections
+from vmpulse_contract.sections import Info, Section
 from vmpulse_contract.values import BootDevice, DisplayType
 
 EMPTY = "<domain type='kvm'><name>x</name><devices>{}</devices></domain>"
@@ -81,7 +84,13 @@ def test_device_facts() -> None:
     found = device_facts(ACTIVE_XML)
     assert found.macs == {"vnet0": "52:54:00:c9:a7:5d"}
     assert found.image_ids == {"vda": "disk-d0"}
+    assert found.lengths == {"vda": "capacity"}
     assert (found.balloon, found.balloon_min) == (True, 0)
+    disks = "".join(
+        f"<disk type='{kind}'><driver type='{driver}'/><target dev='{name}'/></disk>"
+        for name, kind, driver in (("a", "file", "qcow2"), ("b", "block", "qcow2"), ("c", "network", "raw"))
+    )
+    assert device_facts(EMPTY.format(disks)).lengths == {"b": "physical", "c": "capacity"}
     text = "<domain><memtune><min_guarantee unit='MiB'>2</min_guarantee></memtune></domain>"
     assert (device_facts(text).balloon, device_facts(text).balloon_min) == (False, 2048)
 
@@ -133,6 +142,8 @@ def test_secrets_do_not_travel() -> None:
         ("adjustment='0'", "adjustment='77'"),
         ("<target type='virtio' name", "<target state='disconnected' type='virtio' name"),
         ("<domain type='qemu'>", "<!-- edited by hand --><domain type='qemu'>"),
+        ("</name>", "</name><metadata/>"),
+        ("<target dev='sda' bus='sata'/>", "<target dev='sda' bus='sata' tray='open'/>"),
     ],
 )
 def test_volatile_values_do_not_matter(old: str, new: str) -> None:
@@ -158,6 +169,42 @@ def test_configured_values_do(old: str, new: str) -> None:
     """What somebody has configured changes the bytes."""
     assert old in INACTIVE_XML
     assert canonical_config(INACTIVE_XML.replace(old, new, 1)) != CONFIG
+
+
+@pytest.mark.parametrize(
+    "before,after",
+    [
+        (
+            "<controller type='usb' index='0'/><controller type='pci' index='2'/><controller type='pci' index='10'/>",
+            "<controller type='pci' index='10'/><controller type='usb' index='0'/><controller type='pci' index='2'/>",
+        ),
+        ("<vsock><cid auto='yes'/></vsock>", "<vsock><cid auto='yes' address='5'/></vsock>"),
+        (
+            "<hostdev type='usb'><source><vendor id='0x1'/></source></hostdev>",
+            "<hostdev type='usb'><source><vendor id='0x1'/><address bus='1' device='9'/></source></hostdev>",
+        ),
+        (
+            "<graphics type='vnc'><listen type='socket'/></graphics>",
+            "<graphics type='vnc' socket='/domain-3-a/v'><listen type='socket' socket='/domain-3-a/v'/></graphics>",
+        ),
+        (
+            "<channel type='unix'><target name='g'/></channel>",
+            "<channel type='unix'><source path='/run/channel/7-a/g'/><target name='g' state='connected'/></channel>",
+        ),
+    ],
+)
+def test_what_starts_and_rereads_bring(before: str, after: str) -> None:
+    """Controllers that libvirt adds at the end and sorts when it next reads; context ids, places on a bus, paths."""
+    assert canonical_config(EMPTY.format(before)) == canonical_config(EMPTY.format(after))
+
+
+def test_an_order_that_means_something_stays() -> None:
+    """Disks and cards are told apart by their order in some guests; a host device by a place that somebody chose."""
+    disks = "<disk><target dev='vda'/></disk><disk><target dev='vdb'/></disk>"
+    swapped = "<disk><target dev='vdb'/></disk><disk><target dev='vda'/></disk>"
+    assert canonical_config(EMPTY.format(disks)) != canonical_config(EMPTY.format(swapped))
+    place = "<hostdev type='usb'><source><address bus='1' device='{}'/></source></hostdev>"
+    assert canonical_config(EMPTY.format(place.format(1))) != canonical_config(EMPTY.format(place.format(2)))
 
 
 def test_prefixes_stay_as_written() -> None:
@@ -188,6 +235,34 @@ def test_order_and_white_space_do_not_matter(lots: random.Random, xml: str) -> N
 def test_canonical_form_is_a_fixed_point() -> None:
     """Reading what we write gives the same."""
     assert canonical_config(CONFIG.decode()) == CONFIG
+
+
+@pytest.mark.parametrize("number", ["9" * 30, "9" * 5000, "1_000", "\u0665", "0x10", "1.5", "", "-"])
+def test_what_is_no_number_of_the_wire_costs_its_field_alone(number: str) -> None:
+    """Numbers that no integer of the wire holds, or that only Python reads as such, are absent; the rest is told."""
+    xml = EMPTY.format(f"<graphics type='vnc' port='{number}'/>").replace(
+        "<devices>", f"<memtune><min_guarantee>{number}</min_guarantee></memtune><devices>"
+    )
+    info = info_from_xml(xml)
+    assert (info.vm_name, info.display_type, info.display_port) == ("x", DisplayType.VNC, None)
+    assert sections.encode(info)
+    assert device_facts(xml).balloon_min == 0
+
+
+@given(mangled())
+def test_any_document_is_read_or_refused(xml: str) -> None:
+    """Whatever stands where, what is read of it can be sent, is clean, and the configuration is a fixed point."""
+    try:
+        found = facts(xml)
+        device_facts(xml)
+        config = canonical_config(xml)
+    except XmlRefused:
+        return
+    body = sections.encode(found.info)
+    assert sections.decode(Section.INFO, body) == found.info
+    for text in (found.info.vm_name, found.info.display_ip, found.info.vm_type, found.info.cdrom):
+        assert text == clean(text)
+    assert canonical_config(config.decode()) == config
 
 
 @given(st.text(max_size=300))

@@ -34,6 +34,10 @@ pytestmark = [
 NAMES = ("a", "b", "c")
 VMS = {name: VmId(UUID(int=number + 1).bytes) for number, name in enumerate(NAMES)}
 TICK_S = 1.5
+AWAY_S = 6.0
+"""Longer than it takes until the pauses between attempts grow no more."""
+BACK_S = 3.0
+"""One tick, by default."""
 USER = """
 import sys, time
 from pathlib import Path
@@ -210,6 +214,34 @@ async def test_killed_daemon(node: PrivateLibvirt, follower: Following) -> None:
     await answering(follower, "a")
 
 
+async def test_daemon_killed_during_a_look(node: PrivateLibvirt) -> None:
+    """Whoever waits for a look is told that it failed, and is not cancelled: the agent's sampler must live on."""
+    async with following(LibvirtOptions(uri=node.uri, run_dir=node.run_dir, tick_s=20)) as follower:
+        await follower.hypervisor.look()
+        node.send(signal.SIGSTOP)
+        looking = asyncio.create_task(follower.hypervisor.look())
+        await asyncio.sleep(0.2)
+        await asyncio.to_thread(node.kill)
+        with pytest.raises(HypervisorUnavailable, match="lost"):
+            await looking
+        await asyncio.to_thread(node.start)
+        await follower.until(lambda event: isinstance(event, ConnectionBack))
+
+
+async def test_daemon_is_found_within_a_tick(node: PrivateLibvirt) -> None:
+    """However long libvirt was away, the agent is back at once when its socket is, and then looks."""
+    async with following(LibvirtOptions(uri=node.uri, run_dir=node.run_dir)) as follower:
+        for _ in range(2):
+            node.kill()
+            await follower.until(lambda event: isinstance(event, ConnectionLost))
+            await asyncio.sleep(AWAY_S)
+            await asyncio.to_thread(node.start)
+            began = time.monotonic()
+            await follower.until(lambda event: isinstance(event, ConnectionBack))
+            assert time.monotonic() - began < BACK_S
+            assert (await follower.hypervisor.look(states_only=True)).domains
+
+
 async def test_hung_daemon(node: PrivateLibvirt, follower: Following) -> None:
     """Keepalives end the waiting; afterwards everything is as before."""
     before = await tokens(follower)
@@ -226,17 +258,20 @@ async def test_hung_daemon(node: PrivateLibvirt, follower: Following) -> None:
     assert await tokens(follower) == before
 
 
-async def test_read_only_socket(node: PrivateLibvirt) -> None:
-    """Everything but what only a guest can tell; and the check says so, beforehand."""
+async def test_read_only_socket(node: PrivateLibvirt, caplog: pytest.LogCaptureFixture) -> None:
+    """Everything but what only a guest can tell; and what is lacking is said, once."""
     options = LibvirtOptions(uri=node.uri_read_only, run_dir=node.run_dir)
-    assert "read only access prevents" in (await asyncio.to_thread(inspection.read_write_refusal, options) or "")
-    assert await asyncio.to_thread(inspection.read_write_refusal, options._replace(uri=node.uri)) is None
+    async with following(options._replace(uri=node.uri)) as follower:
+        assert (follower.hypervisor.asks_guests, follower.hypervisor.lacking) == (True, None)
     async with following(options) as follower:
+        assert not follower.hypervisor.asks_guests
+        assert "read only access prevents" in (follower.hypervisor.lacking or "")
         assert (await tokens(follower))[VMS["a"]]
         reading = await follower.hypervisor.read(VMS["a"], frozenset(Section))
         assert reading.info
         assert reading.config
         assert (await follower.hypervisor.device_sample()).domains
+    assert caplog.text.count("guest agents may not be asked") == 1
 
 
 async def test_processes_are_inspected(node: PrivateLibvirt) -> None:

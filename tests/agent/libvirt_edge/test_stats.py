@@ -6,24 +6,20 @@ import libvirt
 import pytest
 
 from tests.agent.libvirt_edge.recorded import ACTIVE_XML, DEVICES, HUNG, RUNNING
-from vmpulse_agent.hypervisor import DomainLook, Exit, LifecycleChange, LifecycleEvent
+from vmpulse_agent.hypervisor import DomainLook, Exit
 from vmpulse_agent.libvirt_edge import domain_xml, stats
-from vmpulse_agent.libvirt_edge.events import RawEvent, translate
-from vmpulse_agent.libvirt_edge.evidence import Evidence, EvidenceBook, Role
+from vmpulse_agent.libvirt_edge.evidence import Evidence
 from vmpulse_agent.libvirt_edge.monitors import Monitors
 from vmpulse_agent.libvirt_edge.stats import (
     BALLOON_OLD_S,
     Moment,
     Record,
     domain_look,
-    exit_of,
     memory_usage,
-    pause_code,
-    status,
 )
 from vmpulse_agent.libvirt_edge.tokens import Life
 from vmpulse_contract.identity import VmId
-from vmpulse_contract.values import ExitCode, ExitReason, PauseCode, VmStatus
+from vmpulse_contract.values import ExitCode, ExitReason, VmStatus
 
 VM = VmId(bytes(range(16)))
 LIFE = Life(7, 4711, 1_000_000_000)
@@ -57,49 +53,6 @@ def test_test_driver_record() -> None:
     """Bulk statistics with nothing but the state: unknown, and nobody failed to answer."""
     seen = look({"state.state": 1, "state.reason": 1}, life=Life(9))
     assert seen == DomainLook(VM, 9, VmStatus.UP)
-
-
-@pytest.mark.parametrize(
-    "state,reason,role,expected",
-    [
-        (libvirt.VIR_DOMAIN_RUNNING, 1, None, VmStatus.UP),
-        (libvirt.VIR_DOMAIN_BLOCKED, 0, None, VmStatus.UP),
-        (libvirt.VIR_DOMAIN_RUNNING, 1, Role.SOURCE, VmStatus.MIGRATION_SOURCE),
-        (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_USER, None, VmStatus.PAUSED),
-        (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_IOERROR, None, VmStatus.PAUSED),
-        (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_SAVE, None, VmStatus.SAVING_STATE),
-        (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_STARTING_UP, None, VmStatus.WAIT_FOR_LAUNCH),
-        (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_SHUTTING_DOWN, None, VmStatus.POWERING_DOWN),
-        (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_MIGRATION, None, VmStatus.MIGRATION_DESTINATION),
-        (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_MIGRATION, Role.SOURCE, VmStatus.MIGRATION_SOURCE),
-        (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_POSTCOPY, Role.SOURCE, VmStatus.PAUSED),
-        (libvirt.VIR_DOMAIN_SHUTDOWN, 1, None, VmStatus.POWERING_DOWN),
-        (libvirt.VIR_DOMAIN_PMSUSPENDED, 0, None, VmStatus.PAUSED),
-        (libvirt.VIR_DOMAIN_CRASHED, libvirt.VIR_DOMAIN_CRASHED_PANICKED, None, VmStatus.PAUSED),
-        (libvirt.VIR_DOMAIN_NOSTATE, 0, None, VmStatus.UNKNOWN),
-        (99, 99, None, VmStatus.UNKNOWN),
-    ],
-)
-def test_status(state: int, reason: int, role: Role | None, expected: VmStatus) -> None:
-    """State, reason and what events told."""
-    assert status(state, reason, role) is expected
-
-
-def test_exit() -> None:
-    """A restarted daemon does not remember: then nothing is said."""
-    failed = Exit(ExitCode.ERROR, ExitReason.LIBVIRT_START_FAILED)
-    assert exit_of(libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_SHUTOFF_FAILED) == failed
-    assert exit_of(libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_SHUTOFF_UNKNOWN) is None
-
-
-@pytest.mark.parametrize("detail", [libvirt.VIR_DOMAIN_EVENT_STOPPED_CRASHED, libvirt.VIR_DOMAIN_EVENT_STOPPED_FAILED])
-def test_a_crash_is_told_alike_by_event_and_state(detail: int) -> None:
-    """A tombstone does not depend on whether anybody heard the event."""
-    lost = Exit(ExitCode.ERROR, ExitReason.LOST_QEMU_CONNECTION)
-    raw = RawEvent(libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, VM, (libvirt.VIR_DOMAIN_EVENT_STOPPED, detail))
-    assert translate(raw, EvidenceBook()) == [LifecycleEvent(VM, LifecycleChange.STOPPED, lost)]
-    assert exit_of(libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_SHUTOFF_CRASHED) == lost
-    assert exit_of(libvirt.VIR_DOMAIN_CRASHED, 0) == lost
 
 
 @pytest.mark.parametrize("state", range(libvirt.VIR_DOMAIN_PMSUSPENDED + 2))
@@ -155,15 +108,12 @@ def test_last_words_of_a_balloon_driver(reported: float, percent: int | None) ->
     assert (counters.memory is None) is (percent is None)
 
 
-def test_pause_code() -> None:
-    """Present while paused, and derived from the state where no event was seen."""
-    paused, running = libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_RUNNING
-    io_error = libvirt.VIR_DOMAIN_PAUSED_IOERROR
-    assert pause_code(running, 1, Evidence(pause_code=PauseCode.EIO)) is None
-    assert pause_code(paused, libvirt.VIR_DOMAIN_PAUSED_USER, Evidence()) is PauseCode.NOERR
-    assert pause_code(paused, io_error, Evidence()) is PauseCode.EOTHER
-    assert pause_code(paused, io_error, Evidence(pause_code=PauseCode.ENOSPC)) is PauseCode.ENOSPC
-    assert pause_code(paused, libvirt.VIR_DOMAIN_PAUSED_POSTCOPY, Evidence()) is PauseCode.POSTCOPY
+def test_driver_reported_since() -> None:
+    """QEMU stamps with whole seconds: a report in the second of the reboot may be of before it."""
+    said = {"balloon.last-update": 1000}
+    assert stats.driver_reported_since(said, 999.9)
+    assert not stats.driver_reported_since(said, 1000.2)
+    assert not stats.driver_reported_since({}, 0.0)
 
 
 def test_device_counters() -> None:
@@ -171,7 +121,8 @@ def test_device_counters() -> None:
     counters = stats.counters(Record(VM, 1, "d", DEVICES), LIFE, domain_xml.device_facts(ACTIVE_XML), NOW)
     (disk,) = counters.disks
     (card,) = counters.network
-    assert (disk.name, disk.image_id, disk.read_bytes, disk.truesize) == ("vda", "disk-d0", 512, 4096)
+    assert (disk.name, disk.image_id, disk.read_bytes, disk.truesize) == ("vda", "disk-d0", 512, 200704)
+    assert disk.apparentsize == 1048576
     assert (card.name, card.mac_addr, card.rx, card.rx_dropped) == ("vnet0", "52:54:00:c9:a7:5d", 86, 2)
     assert (card.sample_time, card.speed, card.state) == (12.5, None, None)
     assert counters.memory is None

@@ -17,10 +17,11 @@ from vmpulse_agent.hypervisor import DeviceCounters, Exit, LifecycleChange, Sect
 from vmpulse_agent.libvirt_edge import LibvirtHypervisor, LibvirtOptions, domain_xml, reading
 from vmpulse_agent.libvirt_edge.evidence import Role
 from vmpulse_agent.libvirt_edge.guest_agent import GuestFacts
+from vmpulse_agent.libvirt_edge.guest_pace import Question, Topic
 from vmpulse_contract import limits, sections
 from vmpulse_contract.identity import VmId
 from vmpulse_contract.sections import GuestDetails, NetIface, Section, Status
-from vmpulse_contract.values import ExitCode, ExitReason, PauseCode, VmStatus
+from vmpulse_contract.values import ExitCode, ExitReason, PauseCode, SessionState, VmStatus
 
 URI = "test:///default"
 VM = VmId(UUID("6695eb01-f6a4-8304-79aa-97f2502e193f").bytes)
@@ -136,26 +137,40 @@ async def test_metadata_makes_config_stale(follower: Following, driver: libvirt.
 
 
 async def test_what_the_guest_says(follower: Following, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Asked while its agent is connected; kept when it does not answer; gone when the agent is."""
-    said: GuestFacts | None = GuestFacts((NetIface(name="eth0", inet=("192.0.2.7",)),), "anna")
+    """Told once it has answered, kept while it does not, gone when its agent is; no reading asks it."""
+    hypervisor = follower.hypervisor
     connected = True
     facts = domain_xml.facts
     monkeypatch.setattr(domain_xml, "facts", lambda *a: facts(*a)._replace(agent_connected=connected))
-    monkeypatch.setattr(reading, "ask_guest", lambda *_: said)
-    first = await follower.hypervisor.read(VM, frozenset(Section))
-    assert first.status == Status(username="anna", guest_ips=("192.0.2.7",))
+    monkeypatch.setattr(LibvirtHypervisor, "asks_guests", True)
+    early = await hypervisor.read(VM, frozenset(Section))
+    assert (early.status, early.guest_details) == (None, None)
+    await hypervisor.settle()
+    await follower.until(lambda event: event == SectionsStale(VM, frozenset({Section.STATUS, Section.GUEST_DETAILS})))
+    silent = await hypervisor.read(VM, frozenset(Section))
+    assert (silent.status, silent.guest_details) == (Status(), None)
+    said = GuestFacts((NetIface(name="eth0", inet=("192.0.2.7",)),), ("anna",))
+    hypervisor._guests._answered(Question(VM, frozenset({Topic.USERS}), 1), said)
+    await follower.until(lambda event: event == SectionsStale(VM, frozenset({Section.STATUS, Section.GUEST_DETAILS})))
+    first = await hypervisor.read(VM, frozenset(Section))
+    assert first.status == Status(username="anna", session=SessionState.USER_LOGGED_ON, guest_ips=("192.0.2.7",))
     assert first.guest_details == GuestDetails(net_ifaces=(NetIface(name="eth0", inet=("192.0.2.7",)),))
-    said = None
-    second = await follower.hypervisor.read(VM, frozenset(Section))
-    assert (second.status, second.guest_details) == (first.status, None)
     connected = False
-    third = await follower.hypervisor.read(VM, frozenset(Section))
+    third = await hypervisor.read(VM, frozenset(Section))
     assert (third.status, third.guest_details) == (Status(), GuestDetails())
+
+
+async def test_guests_that_may_not_be_asked(follower: Following, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing waits for them: what is known without them is told at once."""
+    facts = domain_xml.facts
+    monkeypatch.setattr(domain_xml, "facts", lambda *a: facts(*a)._replace(agent_connected=True))
+    found = await follower.hypervisor.read(VM, frozenset(Section))
+    assert (found.status, found.guest_details) == (Status(), GuestDetails())
 
 
 async def test_a_role_in_a_migration_is_verified(follower: Following, monkeypatch: pytest.MonkeyPatch) -> None:
     """A migration that failed has no event: its job is asked for, and the next look is right."""
-    monkeypatch.setattr(reading, "migration_role", lambda *_: None)
+    monkeypatch.setattr(reading, "role", lambda *_: Role.NONE)
     follower.hypervisor._evidence.about(VM).role = Role.SOURCE
     assert await follower.status(VM) == "Migration Source"
     while await follower.status(VM) != "Up":

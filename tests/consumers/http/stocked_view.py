@@ -6,7 +6,6 @@ from typing import NamedTuple
 from uuid import UUID
 
 from vmpulse_agent import answers
-from vmpulse_agent.devices import device_stats
 from vmpulse_agent.hypervisor import DeviceCounters, DeviceSample, DiskCounters, DomainLook, Look, SectionReading
 from vmpulse_agent.session import Session
 from vmpulse_consumers.events.log import EventLog
@@ -97,18 +96,18 @@ class SimulatedHost:
         )
 
     def report_devices(self, now: float) -> None:
-        """Sample the devices of all guests that run, and report them."""
-        counters = {
-            guest.vm: DeviceCounters(
-                guest.token,
-                disks=(DiskCounters("vda", read_ops=7, read_bytes=7 << 20),),
-                network=(NetworkStats(name="vnet0", rx=1500),),
-            )
-            for guest in self.guests
-            if guest.token
-        }
-        sample = DeviceSample(now, counters)
-        self.session.devices_sampled(sample, device_stats(None, sample), now)
+        """Sample the devices of all guests that run, 30, 15 and 0 s ago, and report them."""
+        for ago, read in ((30.0, 0), (15.0, 1 << 20), (0.0, 7 << 20)):
+            counters = {
+                guest.vm: DeviceCounters(
+                    guest.token,
+                    disks=(DiskCounters("vda", read_ops=7, read_bytes=read),),
+                    network=(NetworkStats(name="vnet0", rx=1500),),
+                )
+                for guest in self.guests
+                if guest.token
+            }
+            self.session.devices_sampled(DeviceSample(now - ago, counters), now)
         self.session.report_devices(now)
 
     def publish(self, view: View, now: float) -> None:

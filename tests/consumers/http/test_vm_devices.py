@@ -25,8 +25,17 @@ async def test_the_last_report_is_served(api: httpx.AsyncClient, fleet: Fleet) -
         "id": vm_text(guest_id(1)),
         "host": "alpha",
         "deviceStats": {
-            "disks": {"vda": {"readOps": 7, "readBytes": 7 << 20}},
-            "network": {"vnet0": {"name": "vnet0", "rx": 1500}},
+            "disks": {
+                "vda": {
+                    "readOps": 7,
+                    "readBytes": 7 << 20,
+                    "readRate": 244667.73,
+                    "readRateMin": 69905.07,
+                    "readRateMax": 419430.4,
+                }
+            },
+            "network": {"vnet0": {"name": "vnet0", "rx": 1500, "rxRate": 0.0, "rxRateMin": 0.0, "rxRateMax": 0.0}},
+            "interval": 30.0,
         },
     }
     schema = (await api.get("/schema/openapi.json")).json()

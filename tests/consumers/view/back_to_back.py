@@ -9,7 +9,6 @@ from collections import defaultdict, deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from vmpulse_agent import answers
-from vmpulse_agent.devices import device_stats
 from vmpulse_agent.hypervisor import (
     DeviceCounters,
     DeviceSample,
@@ -213,7 +212,7 @@ class SimpleHost:
         }
         sample = DeviceSample(now, counters)
         for session in self.sessions():
-            session.devices_sampled(sample, device_stats(None, sample), now)
+            session.devices_sampled(sample, now)
             session.report_devices(now)
         self.pump()
 
