@@ -157,6 +157,8 @@ class Session:
         self.changes = ChangeSchedule(self.policy.damping_s)
         self._statuses: dict[VmId, Status] = {}
         self._exits: dict[VmId, _Ending] = {}
+        self._departed: set[VmId] = set()
+        """Inactive here, for their last life went on elsewhere: libvirt undefines such a source without a word."""
         self._look_started = self._values_started = float("-inf")
         self._empty_looks = 0
         self._empty_since = 0.0
@@ -380,11 +382,15 @@ class Session:
         if not self._empty_looks:
             self._empty_since = look.started
         self._empty_looks += 1
-        if all(vm in self._exits and self._exits[vm].standing for vm in self.ledger.rows):
+        if all(map(self._may_be_gone, self.ledger.rows)):
             return True
         # Looks that follow on announcements within milliseconds would see one and the same trouble three times.
         long_enough = look.started - self._empty_since >= EMPTY_TICKS_BELIEVED * self.facts.tick_ms / 1000
         return self._empty_looks >= EMPTY_LOOKS_BELIEVED and long_enough
+
+    def _may_be_gone(self, vm: VmId) -> bool:
+        """Whether events explain that a VM is not there."""
+        return vm in self._departed or (vm in self._exits and self._exits[vm].standing)
 
     def _take_values(self, look: Look) -> None:
         self._values_started = look.started
@@ -435,17 +441,21 @@ class Session:
     def _forget_absent(self, present: set[VmId], started: float) -> None:
         for vm in self.ledger.rows.keys() - present:
             self._end(self.ledger.rows.pop(vm), None, started)
+            self._departed.discard(vm)
             self._statuses.pop(vm, None)
             self.changes.forget(vm)
 
     def _end(self, row: Row, remembered: Exit | None, at: float) -> None:
         """Leave a tombstone for the incarnation that is over, if there was one."""
         ending = self._exits.pop(row.vm, None)
+        self._departed.discard(row.vm)
         if row.token == 0:
             return
         # What was still arriving by migration and vanished while nobody could hear why: its migration has failed.
         unexplained = NEVER_ARRIVED if row.status is VmStatus.MIGRATION_DESTINATION else UNEXPLAINED
         code, reason = (ending and ending.exit) or remembered or unexplained
+        if reason is ExitReason.MIGRATION_SUCCEEDED:
+            self._departed.add(row.vm)
         self.tombstones.append(Tombstone(row.vm, row.token, code, reason, self.monotonic_ms(at)))
 
     def _judge_monitors(self, now: float) -> None:

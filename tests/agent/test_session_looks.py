@@ -73,6 +73,22 @@ def test_a_stop_of_an_inactive_vm_explains_nothing() -> None:
     assert list(receiver.hashes) == [A]
 
 
+def test_a_source_that_was_undefined_without_a_word_is_gone_at_once() -> None:
+    """What left by migration explains an empty list by itself; what came back and runs does not."""
+    session, receiver = started(up(A))
+    session.lifecycle(LifecycleEvent(A, LifecycleChange.STOPPED, MIGRATED), 11.9)
+    look_at(session, 12.0, down(A))
+    look_at(session, 13.0, up(A, token=9))
+    look_at(session, 14.0)
+    receiver.hear(session.drain())
+    assert list(receiver.hashes) == [A]
+    session.lifecycle(LifecycleEvent(A, LifecycleChange.STOPPED, MIGRATED), 14.9)
+    look_at(session, 15.0, down(A))
+    look_at(session, 16.0)
+    receiver.hear(session.drain())
+    assert not receiver.hashes
+
+
 def test_a_change_of_a_vm_that_left_is_not_said_again() -> None:
     """An unconfirmed change whose VM is gone is forgotten; the reconnect says what is left."""
     session, receiver = started(up(A), up(B))
