@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 CPU_S: Final = 15.0
 """CPU shares are averaged over so long, idle and busy; elsewhere over SHORT_S."""
-SHORT_S: Final = 9.5
+SHORT_S: Final = 10.0
 SETTLE_S: Final = 30.0
 """What the guest agent says is asked at a slow pace; until then a field may be behind."""
 SMALLER_MIB: Final = 84
@@ -164,7 +164,9 @@ class Looks:
         self._ticks.append((asked, process_ticks(self._guest.pid)))
         row = lab.row(self._guest.uuid) or {}
         at = asked - row.get("age_s", 0.0)
-        if "cpuUser" in row and (not self._said or at - max(self._said) > TICK_S / 2):
+        # A look of before our first reading of /proc has nothing to be held against.
+        earliest = max(self._said) + TICK_S / 2 if self._said else self._ticks[0][0]
+        if "cpuUser" in row and at >= earliest:
             self._said[at] = row
 
     def shares(self) -> dict[str, tuple[float, float]]:
