@@ -63,7 +63,7 @@ async def test_program_says_what_is_wrong(tmp_path: Path) -> None:
     missing = tmp_path / "none"
     for code, words, arguments in (
         (1, f"the hypervisor has no VM {other}", (*URI, "--once", "--vm", other)),
-        (1, "its socket does not exist", ("--host", "h1", "--uri", f"qemu+unix:///system?socket={missing}")),
+        (1, f"there is no {missing}", ("--host", "h1", "--uri", f"qemu+unix:///system?socket={missing}")),
         (2, "VM id 'x' is not allowed", (*URI, "--vm", "x")),
     ):
         done = await ended(AGENT, "sample", *arguments)

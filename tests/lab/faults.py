@@ -82,20 +82,6 @@ def watched(bench: Bench, what: str, *, rounds_over: int = 0) -> Iterator[Watch]
 
 
 @contextlib.contextmanager
-def stopped(bench: Bench, names: Collection[str]) -> Iterator[None]:
-    """Their QEMU processes are stopped for as long as the block lasts."""
-    pids = [bench.lab.hypervisor.domain_pid(name) for name in names]
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
-
-
-@contextlib.contextmanager
 def herd(bench: Bench, count: int) -> Iterator[dict[str, str]]:
     """That many light domains more, transient ones; gives their names by id. All are fresh when the block begins."""
     lab, names = bench.lab, [f"herd-{number}" for number in range(count)]
@@ -149,7 +135,7 @@ def _assert_aged(watch: Watch, vms: Collection[str], since: float, until: float)
 def _stop_some(bench: Bench, known: dict[str, str], count: int, what: str) -> None:
     lab, hung = bench.lab, dict(list(known.items())[:count])
     with watched(bench, what) as watch:
-        with stopped(bench, hung.values()):
+        with lab.hypervisor.hung(*hung.values()):
             began = time.monotonic()
             told = min(count, ASKED_AT_ONCE)
             lab.until("monitorResponse is -1", lambda: _responses(bench, hung)[-1] >= told, UNRESPONSIVE_S + 3 * TICK_S)
@@ -191,7 +177,7 @@ def a_domain_destroyed_while_it_is_asked(bench: Bench) -> None:
     lab.until("the victim is read", lambda: _all_fresh(bench, [vm]), 2 * TICK_S)
     with watched(bench, "a domain destroyed while it was asked") as watch:
         began = time.monotonic()
-        with stopped(bench, ["victim"]):
+        with lab.hypervisor.hung("victim"):
             time.sleep(TICK_S + 0.5)
             domain.destroy()
         lab.until("it is gone from the view", lambda: vm not in lab.rows(), TICK_S)
@@ -296,7 +282,7 @@ def a_hundred_domains_are_read_each_tick(bench: Bench) -> None:
             calm = watch.oldest(known, began)
             hung = list(known)[:3]
             stop = time.monotonic()
-            with stopped(bench, [known[vm] for vm in hung]):
+            with lab.hypervisor.hung(*(known[vm] for vm in hung)):
                 time.sleep(STOPPED_S)
                 ended = time.monotonic()
             back = watch.fresh_after(known, ended, FRESH_S + took, 4 * TICK_S)

@@ -28,7 +28,7 @@ from typing import IO, TYPE_CHECKING, Final, Self
 from uuid import UUID, uuid4
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 PROGRAMS: Final = ("libvirtd", "qemu-system-x86_64", "unshare", "mount", "ip")
 FOLDERS: Final = {
@@ -176,6 +176,19 @@ class PrivateLibvirt:
         """Send a signal to the daemon: SIGSTOP makes it hang, SIGCONT lets it go on."""
         if self._daemon is not None:
             os.kill(self._daemon, number)
+
+    @contextlib.contextmanager
+    def hung(self, *names: str) -> Iterator[None]:
+        """The QEMU processes of these domains are stopped for as long as the block lasts; some may end meanwhile."""
+        pids = [self.domain_pid(name) for name in names]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
 
     def restart(self) -> None:
         """SIGKILL and start."""

@@ -76,21 +76,6 @@ async def all_answer(follower: Following) -> None:
                 answered = all(domain.answered for domain in (await looked(follower)).values())
 
 
-@contextmanager
-def hung(node: PrivateLibvirt, *names: str) -> Iterator[None]:
-    """Their processes are stopped for a while."""
-    pids = [node.domain_pid(name) for name in names]
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in pids:
-            # It may have been destroyed.
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
-
-
 def answers(look: dict[VmId, DomainLook]) -> dict[str, bool | None]:
     """Who answered, by name."""
     return {name: look[vm].answered for name, vm in VMS.items()}
@@ -100,7 +85,7 @@ def answers(look: dict[VmId, DomainLook]) -> dict[str, bool | None]:
 async def test_hung_domains_cost_only_themselves(node: PrivateLibvirt, follower: Following, count: int) -> None:
     """No look fails; from the first on the others answer, the hung ones keep their state; all come back."""
     expected = {name: number >= count for number, name in enumerate(NAMES)}
-    with hung(node, *NAMES[:count]):
+    with node.hung(*NAMES[:count]):
         for _ in range(4):
             look = await looked(follower)
             assert answers(look) == expected
@@ -116,11 +101,11 @@ async def test_hung_domains_cost_only_themselves(node: PrivateLibvirt, follower:
 
 async def test_one_after_the_other(node: PrivateLibvirt, follower: Following) -> None:
     """Domains that hang while others do are found as well; a look costs its patience once for each."""
-    with hung(node, "v0"):
+    with node.hung("v0"):
         await looked(follower)
-        with hung(node, "v1"):
+        with node.hung("v1"):
             await looked(follower)
-            with hung(node, "v2", "v3"):
+            with node.hung("v2", "v3"):
                 for _ in range(2):
                     assert answers(await looked(follower)) == {name: name > "v3" for name in NAMES}
             async with asyncio.timeout(20):
@@ -131,7 +116,7 @@ async def test_one_after_the_other(node: PrivateLibvirt, follower: Following) ->
 
 async def test_more_than_there_are_threads(node: PrivateLibvirt, follower: Following) -> None:
     """With eight of nine hung threads stay few, the one that runs answers, and who was not asked is told apart."""
-    with hung(node, *NAMES[:8]):
+    with node.hung(*NAMES[:8]):
         for _ in range(3):
             found = answers(await looked(follower))
             assert found.pop("v8") is True
@@ -144,7 +129,7 @@ async def test_more_than_there_are_threads(node: PrivateLibvirt, follower: Follo
 async def test_states_do_not_wait(node: PrivateLibvirt, follower: Following) -> None:
     """A device sample that hangs holds up no look at the states; tokens and times are as ever."""
     whole = await looked(follower)
-    with hung(node, "v0"):
+    with node.hung("v0"):
         sample = asyncio.create_task(follower.hypervisor.device_sample())
         # One turn of the loop: the sample has the turn of the bulk calls now.
         await asyncio.sleep(0)
@@ -181,7 +166,7 @@ async def test_a_hung_domain_is_destroyed(node: PrivateLibvirt, follower: Follow
     domain = await asyncio.to_thread(admin.createXML, node.light_domain("victim", uuid=UUID(bytes=vm)))
     while not (look := await looked(follower)).get(vm) or not look[vm].answered:
         await asyncio.sleep(0.05)
-    with hung(node, "victim"):
+    with node.hung("victim"):
         while answers(look := await looked(follower)) != dict.fromkeys(NAMES, True) or look[vm].answered is not False:
             await asyncio.sleep(0.05)
         destroying = asyncio.create_task(asyncio.to_thread(domain.destroy))

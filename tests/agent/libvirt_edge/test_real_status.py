@@ -126,6 +126,17 @@ async def until_status(follower: Following, vm: VmId, wanted: str | None) -> Non
             await asyncio.sleep(0.02)
 
 
+@asynccontextmanager
+async def one_life(follower: Following, vm: VmId) -> AsyncIterator[None]:
+    """After the block the domain is Up, in the life in which it was before."""
+    before = await follower.seen(vm)
+    yield
+    after = await follower.seen(vm)
+    assert before is not None
+    assert after is not None
+    assert (before.token, after.status.label) == (after.token, "Up")
+
+
 async def pause_code(follower: Following, vm: VmId) -> PauseCode | None:
     """Its pause code as a reading gives it."""
     status = (await follower.hypervisor.read(vm, frozenset({Section.STATUS}))).status
@@ -257,13 +268,9 @@ async def test_sleep_and_waking(node: PrivateLibvirt, follower: Following, admin
     async with domain(admin, xml) as slept:
         vm = vm_of(slept)
         await until_status(follower, vm, "Paused")
-        before = await follower.seen(vm)
-        await asyncio.to_thread(slept.pMWakeup)
-        await follower.change(vm, LifecycleChange.RESUMED)
-        after = await follower.seen(vm)
-        assert before is not None
-        assert after is not None
-        assert (before.token, after.status.label) == (after.token, "Up")
+        async with one_life(follower, vm):
+            await asyncio.to_thread(slept.pMWakeup)
+            await follower.change(vm, LifecycleChange.RESUMED)
 
 
 async def test_reboot_of_a_guest_without_an_agent(
@@ -271,13 +278,8 @@ async def test_reboot_of_a_guest_without_an_agent(
 ) -> None:
     """Nothing would tell that it is over, so it is Up all the while, in one life."""
     async with domain(admin, booting(node, "reboot", boot.wait(0.5) + boot.reboot())) as rebooted:
-        vm = vm_of(rebooted)
-        before = await follower.seen(vm)
-        await follower.change(vm, LifecycleChange.OTHER)
-        after = await follower.seen(vm)
-        assert before is not None
-        assert after is not None
-        assert (before.token, after.status.label) == (after.token, "Up")
+        async with one_life(follower, vm_of(rebooted)):
+            await follower.change(vm_of(rebooted), LifecycleChange.OTHER)
 
 
 async def test_disk_is_full_until_it_grows(

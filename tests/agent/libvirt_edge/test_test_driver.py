@@ -242,7 +242,7 @@ async def test_nothing_is_told_after_close(follower: Following, driver: libvirt.
 @pytest.mark.parametrize(
     "uri,remedy",
     [
-        ("qemu+unix:///system?socket=/nonexistent/libvirt-sock", "its socket does not exist"),
+        ("qemu+unix:///system?socket=/nonexistent/libvirt-sock", "there is no /nonexistent/libvirt-sock; install"),
         ("qemu+unix:///system?socket=/etc/passwd", "nobody listens on its socket"),
         ("test:///nonexistent/file.xml", "cannot connect to libvirt at test:///nonexistent"),
         ("no uri at all", "cannot connect to libvirt at no uri"),
