@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from vmpulse_agent.libvirt_edge.canonical_xml import LEFT_OUT
-from vmpulse_agent.libvirt_edge.guest_pace import SLOW_S
+from vmpulse_agent.libvirt_edge.guest_memory import TOLD_PERIODS
+from vmpulse_agent.libvirt_edge.guest_pace import SLOW_S, Topic
 
 PAGE = Path(__file__).parents[1] / "docs" / "sections.md"
 BEGIN, END = "<!-- left out -->\n\n", "\n<!-- end of left out -->"
@@ -36,3 +37,13 @@ def test_paces_are_documented() -> None:
         word = topic.name.lower().replace("_", " ").replace("apps", "packages")
         (row,) = [line for line in page.splitlines() if line.startswith(f"| {word}:")]
         assert row.endswith(f"| {seconds:.0f} s |")
+
+
+def test_how_long_answers_are_told_is_documented() -> None:
+    """In minutes, by what becomes absent."""
+    page = " ".join(PAGE.read_text(encoding="utf-8").split())
+    minutes = {topic: TOLD_PERIODS * seconds / 60 for topic, seconds in SLOW_S.items()}
+    assert f"after {minutes[Topic.USERS]:.0f} minutes `username` and `session` are absent" in page
+    assert f"after {minutes[Topic.INTERFACES]:.0f} minutes `netIfaces` and `guestIPs`" in page
+    assert f"after {minutes[Topic.FILE_SYSTEMS]:.0f} minutes `disksUsage`" in page
+    assert f"after {minutes[Topic.APPS]:.0f} minutes `appsList`" in page

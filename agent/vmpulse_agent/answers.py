@@ -185,7 +185,7 @@ def _select(session: Session, vms: Sequence[VmId]) -> tuple[list[Row], list[VmId
 
 def _device_stats(session: Session, row: Row, now: float) -> DeviceStats | None:
     """The last statistics of the VM's present life, with their age and with rates since the last report."""
-    stats, sampled_at = session.devices.of(row), session.devices.sampled_at
+    stats, sampled_at = session.devices.of(row), session.devices.sampled_at(row.vm)
     if stats is None or sampled_at is None:
         return None
     return structs.replace(stats, stats_age=round(max(0.0, now - sampled_at), 3))

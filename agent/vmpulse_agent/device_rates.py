@@ -5,6 +5,9 @@ the one over the whole interval by that of the other, and never a mean of means;
 between two samples that follow each other. A span in which the lower counter did not grow (no operation) is not one: it
 goes into the next. So least <= mean <= most, and a peak that lasts from one sample to the next is never hidden.
 
+What a guest says of its memory is measured by the times of its own reports: over our samples' times, between which it
+may not have reported, or more than once, peaks would be invented.
+
 A trend begins anew where a counter fell or the device was away: what grew meanwhile is unknown, and not 0. Counters
 of a device that is there but were not given once (somebody else held the monitor) go on: their growth adds up all the
 same.
@@ -113,8 +116,11 @@ def begun_anew(interval: Interval) -> Interval:
 
 
 def joined(before: Interval, after: Interval) -> Interval:
-    """Give the interval of two of which one began where the other ended; of two lives, the later one's."""
-    if before.token != after.token or before.last_us > after.begun_us:
+    """Give the interval of two of which one began where the other ended; of any others the later one, as it is.
+
+    Over a gap nothing is joined: the interval would claim a time of which it knows no rates.
+    """
+    if before.token != after.token or before.last_us != after.begun_us:
         return after
     trends = {key: _joined(before.trends.get(key), trend) for key, trend in after.trends.items()}
     return after._replace(begun_us=before.begun_us, trends=trends)
@@ -151,8 +157,8 @@ def _ratio(before: Point, now: Point) -> float:
 
 def _points(now: DeviceCounters, at: int) -> Iterator[tuple[Key, Point]]:
     """Give the counters of all rates, where both were given."""
-    if now.memory is not None:
-        yield from _given(MEMORY, _of_memory(now.memory), at)
+    if now.memory is not None and now.memory.reported is not None:
+        yield from _given(MEMORY, _of_memory(now.memory, now.memory.reported), at)
     for one in now.disks:
         yield from _given(disk(one.name), _of_disk(one), at)
     for nic in now.network:
@@ -163,7 +169,7 @@ _Counters: TypeAlias = Mapping[str, tuple[int | None, int | None] | int | None]
 
 
 def _given(device: Device, counters: _Counters, at: int) -> Iterator[tuple[Key, Point]]:
-    """A rate over time is scaled to seconds in whole numbers; a pair is a rate over operations."""
+    """A rate over time is scaled to seconds in whole numbers; a pair has what it is measured by."""
     for name, counter in counters.items():
         if isinstance(counter, tuple):
             amount, base = counter
@@ -173,14 +179,14 @@ def _given(device: Device, counters: _Counters, at: int) -> Iterator[tuple[Key, 
             yield (device, name), Point(counter * MICROSECONDS, at)
 
 
-def _of_memory(memory: MemoryCounters) -> _Counters:
+def _of_memory(memory: MemoryCounters, reported: int) -> _Counters:
     major, minor = memory.major_faults, memory.minor_faults
     return {
-        "swap_in": memory.swap_in,
-        "swap_out": memory.swap_out,
-        "majflt": major,
-        "minflt": minor,
-        "pageflt": None if major is None or minor is None else major + minor,
+        "swap_in": (memory.swap_in, reported),
+        "swap_out": (memory.swap_out, reported),
+        "majflt": (major, reported),
+        "minflt": (minor, reported),
+        "pageflt": (None if major is None or minor is None else major + minor, reported),
     }
 
 

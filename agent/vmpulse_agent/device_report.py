@@ -1,9 +1,8 @@
 """What a session has to say of devices: the newest sample with rates over its interval. No I/O and no clock.
 
-A sample is said at most once and only whole lives are: a VM that has begun another life since waits for the next. The
-next interval of a VM begins where the one that was said ended, and only then; while the broker is away intervals grow,
-whatever their length, and nothing else is kept but that a report is due, and the newest sample. What a message that was
-lost said of an interval goes into the next one.
+A sample is said at most once and only whole lives are: a VM that has begun another life since waits for the next. Over
+which interval, and what becomes of what a lost message said, is device_intervals' affair. While the broker is away
+intervals grow, whatever their length, and nothing else is kept but that a report is due, and the newest sample.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import structs
 
-from vmpulse_agent.device_rates import begun_anew, followed, joined
+from vmpulse_agent.device_intervals import VmIntervals
 from vmpulse_agent.devices import device_stats
 from vmpulse_contract import limits, wire
 from vmpulse_contract.devices import DeviceMessage, DeviceRecord, check_record
@@ -22,7 +21,6 @@ from vmpulse_contract.identity import VmId
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from vmpulse_agent.device_rates import Interval
     from vmpulse_agent.hypervisor import DeviceCounters, DeviceSample
     from vmpulse_agent.ledger import Row
     from vmpulse_contract.verbs import DeviceStats
@@ -45,12 +43,9 @@ class DeviceReport:
         self._sample: DeviceSample | None = None
         self._fresh = False
         """Whether nothing has been said of the newest sample."""
-        self._intervals: dict[VmId, Interval] = {}
-        """Each ends with the newest sample in which its VM was."""
-        self._over: set[VmId] = set()
-        """VMs whose intervals have been said: the next sample begins another."""
-        self._said: dict[int, dict[VmId, Interval]] = {}
-        """What the messages of the last report said of which nobody knows yet whether they came, by their numbers."""
+        self._newest: dict[VmId, tuple[float, DeviceCounters]] = {}
+        """Of each running life the last counters, and when they were taken: not every sample has every VM."""
+        self._intervals: dict[VmId, VmIntervals] = {}
         self._balloons: dict[VmId, tuple[float, int]] = {}
         """Balloons that have changed since the newest sample: when, and their KiB now."""
         self._unsaid_balloons: set[VmId] = set()
@@ -60,14 +55,18 @@ class DeviceReport:
 
         *rows* are the VMs of the host: an interval is kept while its life runs, also over samples without it.
         """
-        running = (vm for vm, one in self._intervals.items() if vm in rows and rows[vm].token == one.token)
-        kept = {vm: self._intervals[vm] for vm in running}
+        known = self._intervals
+        kept = {vm: one for vm, one in known.items() if vm in rows and rows[vm].token == one.newest.token}
+        newest = {vm: self._newest[vm] for vm in kept}
         for vm, counters in sample.domains.items():
-            before = self._intervals.get(vm)
-            if before is not None and vm in self._over:
-                before = begun_anew(before)
-            kept[vm] = followed(before, counters, sample.started)
-        self._over = {vm for vm in self._over - sample.domains.keys() if vm in kept}
+            taken_s = sample.started if counters.taken_s is None else counters.taken_s
+            newest[vm] = taken_s, counters
+            if vm in known:
+                kept[vm] = known[vm]
+                known[vm].follow(counters, taken_s)
+            else:
+                kept[vm] = VmIntervals(counters, taken_s)
+        self._newest = newest
         self._intervals, self._sample, self._fresh = kept, sample, True
         self._balloons = {vm: told for vm, told in self._balloons.items() if vm in rows and told[0] > sample.started}
         self._unsaid_balloons &= kept.keys()
@@ -84,14 +83,14 @@ class DeviceReport:
         return bool(self._unsaid_balloons)
 
     def of(self, row: Row) -> DeviceStats | None:
-        """The newest sample of a VM's present life, with rates since it was last said of it.
+        """The newest counters of a VM's present life, with rates since they were last said of it.
 
         Until there is a sample after that, the rates are those that were said.
         """
-        counters = None if self._sample is None else self._sample.domains.get(row.vm)
+        _, counters = self._newest.get(row.vm, (0.0, None))
         if counters is None or not row.token or counters.token != row.token:
             return None
-        return device_stats(self._with_balloon(row.vm, counters), self._intervals[row.vm])
+        return device_stats(self._with_balloon(row.vm, counters), self._intervals[row.vm].newest)
 
     def _with_balloon(self, vm: VmId, counters: DeviceCounters) -> DeviceCounters:
         told, balloon = self._balloons.get(vm), counters.balloon
@@ -99,19 +98,18 @@ class DeviceReport:
             return counters
         return counters._replace(balloon=structs.replace(balloon, balloon_cur=told[1], balloon_target=told[1]))
 
-    @property
-    def sampled_at(self) -> float | None:
-        """When the newest sample began; None before the first."""
-        return None if self._sample is None else self._sample.started
+    def sampled_at(self, vm: VmId) -> float | None:
+        """When the newest counters of a VM were taken; None before the first."""
+        return self._newest[vm][0] if vm in self._newest else None
 
     def say(self, epoch: int, rows: Iterable[Row], monotonic_ms: Callable[[float], int]) -> list[DeviceMessage]:
         """Give the messages to be said now: of those *rows* whose present life was sampled."""
         if not self.due or self._sample is None or not self._fresh:
             return []
         self.due = self._fresh = False
-        self._said.clear()
         self._unsaid_balloons.clear()
-        return self._records(self._sample.started, epoch, rows, monotonic_ms)
+        sampled = (row for row in rows if row.vm in self._sample.domains)
+        return self._records(self._sample.started, epoch, sampled, monotonic_ms)
 
     def say_balloons(
         self, epoch: int, rows: Mapping[VmId, Row], monotonic_ms: Callable[[float], int]
@@ -130,21 +128,19 @@ class DeviceReport:
 
     def told(self, number: int) -> None:
         """The message of this number has come to the broker: its intervals are over for good."""
-        self._said.pop(number, None)
+        for intervals in self._intervals.values():
+            intervals.told(number)
 
     def lost(self, number: int) -> None:
-        """The message of this number never came to the broker: what it said goes into the next report, now due."""
+        """The message of this number never came to the broker: the next report, now due, makes up for it."""
         self.due = True
-        for vm, before in self._said.pop(number, {}).items():
-            if vm in self._over:
-                self._over.discard(vm)
-            elif vm in self._intervals:
-                self._intervals[vm] = joined(before, self._intervals[vm])
+        for intervals in self._intervals.values():
+            intervals.lost(number)
 
     def _message(self, epoch: int, monotonic_ms: int, part: dict[bytes, DeviceRecord]) -> DeviceMessage:
         self.number += 1
-        said = self._said[self.number] = {VmId(vm): self._intervals[VmId(vm)] for vm in part}
-        self._over.update(said)
+        for vm in part:
+            self._intervals[VmId(vm)].said(self.number)
         return DeviceMessage(wire.VERSION, epoch, self.number, monotonic_ms, part)
 
     def _cut(self, records: Mapping[VmId, DeviceRecord]) -> list[dict[bytes, DeviceRecord]]:

@@ -1,7 +1,7 @@
 """Device statistics of the contract from a sample and the interval that it ends: no I/O and no clock.
 
 Units are VDSM's: B/s, ns per operation (0 where there was none), KiB/s for swap. A rate is absent where there are no
-two samples of one life.
+two samples of one life, or, of memory, no two reports of the guest's.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ def _rates(interval: Interval) -> dict[Device, Rates]:
     rates: dict[Device, Rates] = {}
     for (device, name), trend in interval.trends.items():
         found = _values(trend)
-        if found is not None:
+        # No operation takes no time; but what a guest did that has not reported since is not known.
+        if found is not None and (trend.least is not None or device != MEMORY):
             mean, least, most = found
             rates.setdefault(device, {}).update({name: mean, f"{name}_min": least, f"{name}_max": most})
     return rates

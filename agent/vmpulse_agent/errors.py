@@ -4,7 +4,8 @@
     ├── HypervisorError                 a look, read or connection failed; nothing follows for the VMs (promise A2)
     │   ├── HypervisorUnavailable         no connection: socket missing, daemon down
     │   │   └── HypervisorRefused             it is there, and does not let us in: no permission, wrong password
-    │   └── HypervisorTimeout             no answer before the deadline
+    │   ├── HypervisorTimeout             no answer before the deadline
+    │   └── HypervisorFault               an answer, or one domain's data, met an error in this program
     ├── NotInstalled                    the distribution was installed without what this command needs
     ├── NoSuchVm                        the hypervisor does not have a VM that was asked for
     ├── HostTaken                       another live agent answers for this host (promise A6)
@@ -34,6 +35,10 @@ class HypervisorRefused(HypervisorUnavailable):
 
 class HypervisorTimeout(HypervisorError):
     """The hypervisor did not answer before the deadline."""
+
+
+class HypervisorFault(HypervisorError):
+    """What the hypervisor gave met an error in this program; its traceback has been logged."""
 
 
 class NotInstalled(AgentError):

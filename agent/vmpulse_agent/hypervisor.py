@@ -87,7 +87,11 @@ class DiskCounters(NamedTuple):
 
 
 class MemoryCounters(NamedTuple):
-    """Guest memory: sizes in KiB; swap in cumulative KiB; faults cumulative."""
+    """Guest memory: sizes in KiB; swap in cumulative KiB; faults cumulative.
+
+    ``reported``: when the guest said all this, at its own pace, in whole seconds of the host's wall clock. None: nobody
+    knows, and so there are no rates.
+    """
 
     total: int | None = None
     unused: int | None = None
@@ -96,10 +100,14 @@ class MemoryCounters(NamedTuple):
     swap_out: int | None = None
     major_faults: int | None = None
     minor_faults: int | None = None
+    reported: int | None = None
 
 
 class DeviceCounters(NamedTuple):
-    """Everything device-like of one domain at one moment."""
+    """Everything device-like of one domain at one moment.
+
+    ``taken_s``: that moment, seconds on the loop's clock; None: when the sample began.
+    """
 
     token: int
     memory: MemoryCounters | None = None
@@ -107,10 +115,11 @@ class DeviceCounters(NamedTuple):
     disks: tuple[DiskCounters, ...] = ()
     network: tuple[NetworkStats, ...] = ()
     usage: tuple[DiskUsage, ...] | None = None
+    taken_s: float | None = None
 
 
 class DeviceSample(NamedTuple):
-    """Device counters of all active domains; ``started`` as in Look."""
+    """Device counters of all active domains that could be asked, each complete; ``started`` as in Look."""
 
     started: float
     domains: Mapping[VmId, DeviceCounters]

@@ -11,7 +11,7 @@ Rules of this file.
 - When a change event may be said is change_schedule's affair, what becomes of device statistics device_report's.
 - Device statistics are no part of the stream and have numbers of their own. A report that falls due while the broker is
   away is made up for on reconnect, by the newest sample; one that was lost on its way falls due again. Either way the
-  rates then are over all the time since what was said last.
+  rates then are over all the time since what came last.
 
 Times are seconds on the caller's monotonic clock; the wire carries milliseconds since the epoch began.
 """

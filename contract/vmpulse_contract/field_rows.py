@@ -47,6 +47,7 @@ _DRIVER: Final = "the guest has no balloon driver, it has not reported, or its l
 _AGENT: Final = "the guest agent is not asked (setting), not connected, or does not say"
 _GONE: Final = "the driver does not count it"
 _SPAN: Final = "there are no two samples of this life, or no two since the device came or its counter fell"
+_REPORTS: Final = f"{_DRIVER}, or it has not reported within the interval, or only once since its counter fell"
 
 
 def _rate(name: str, unit: str, source: str, absent: str = _SPAN) -> dict[str, Row]:
@@ -68,7 +69,7 @@ def _per_operation(name: str, kind: str) -> dict[str, Row]:
 
 
 def _memory_rate(name: str, unit: str, stat: str) -> dict[str, Row]:
-    return _rate(name, unit, f"{_BULK} {stat} by time", f"{_DRIVER}, or {_SPAN}")
+    return _rate(name, unit, f"{_BULK} {stat} by that of `balloon.last-update`", _REPORTS)
 
 
 LIST: Final = {

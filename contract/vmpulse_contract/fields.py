@@ -34,11 +34,6 @@ class Field(NamedTuple):
     kind: Kind | None = None
     attribute: str = ""
 
-    @property
-    def given(self) -> bool:
-        """Whether libvirt can give it at all."""
-        return not self.absent.startswith("absent on libvirt")
-
 
 _INFOS: Final = {group.kind: {field.name: field for field in structs.fields(group.kind)} for group in GROUPS}
 

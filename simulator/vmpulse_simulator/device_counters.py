@@ -15,6 +15,8 @@ PERIOD_S = 97.0
 """Between the beginnings of two bursts of a VM; of no common length with the seconds in which agents sample."""
 BURST_S = 12.0
 """Less than agents let pass between two samples: a peak that only extremes show."""
+REPORT_S = 5
+"""How often a guest's balloon driver reports."""
 SURPLUS = 8
 """What a burst does beyond the steady rate, as a multiple of that."""
 
@@ -30,7 +32,7 @@ def device_counters(domain: SimulatedDomain, life: Life, now: float) -> DeviceCo
     seconds = now - life.started
     return DeviceCounters(
         token=life.token,
-        memory=memory_counters(domain, life, seconds),
+        memory=memory_counters(domain, life, now),
         balloon=balloon(domain),
         disks=tuple(disk_counters(domain, number, seconds) for number in range(domain.disks)),
         network=(network_stats(domain, seconds, now),),
@@ -38,13 +40,14 @@ def device_counters(domain: SimulatedDomain, life: Life, now: float) -> DeviceCo
     )
 
 
-def memory_counters(domain: SimulatedDomain, life: Life, seconds: float) -> MemoryCounters | None:
-    """What the guest's balloon driver tells; nothing without an agent."""
+def memory_counters(domain: SimulatedDomain, life: Life, now: float) -> MemoryCounters | None:
+    """What the guest's balloon driver told last; nothing without an agent."""
     if not domain.agent_answers:
         return None
     total = domain.memory_mib * 1024
     free = total * (100 - life.load.memory) // 100
-    faults = int(seconds * (domain.number % 40))
+    reported = int(now // REPORT_S * REPORT_S)
+    faults = int(max(0.0, reported - life.started) * (domain.number % 40))
     return MemoryCounters(
         total=total,
         unused=free * 3 // 4,
@@ -53,6 +56,7 @@ def memory_counters(domain: SimulatedDomain, life: Life, seconds: float) -> Memo
         swap_out=0,
         major_faults=faults // 1000,
         minor_faults=faults,
+        reported=reported,
     )
 
 

@@ -120,6 +120,14 @@ def test_a_sample_without_counters_takes_no_growth_away() -> None:
     assert trend.mean is not None
 
 
+def test_intervals_with_a_gap_are_not_joined() -> None:
+    """What lies between two intervals is in no rate, so the later one stays as it is."""
+    readings = samples([(15_000_000, 1 << 30, 1), (15_000_000, 5, 1), (15_000_000, 5, 1)])
+    first, last = over(readings[:2]), over(readings[2:])
+    assert joined(first, last) == last
+    assert joined(last, first) == first
+
+
 def test_a_second_sample_of_the_same_moment_changes_nothing() -> None:
     """Two samples of one moment have no time between them, so they say nothing of rates."""
     (at, counters), (_, later) = samples([(1, 5, 1)])

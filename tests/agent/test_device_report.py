@@ -65,6 +65,22 @@ def test_a_report_says_the_newest_sample_of_present_lives() -> None:
     assert session.seq == seq
 
 
+def test_a_vm_that_a_sample_lacks_keeps_what_was_told_of_it_and_its_age() -> None:
+    """Passed over, it is in no report; asked, it has its last counters with their own moment, which its rates go by."""
+    session, _ = started(up(A), up(B, 2))
+    sampled(session, 11.0, {A: 1, B: 2})
+    sampled(session, 13.0, {A: 1})
+    session.report_devices(13.5)
+    assert [set(message.vms) for message in reports(session)] == [{A}]
+    assert session.devices.sampled_at(B) == 11.0
+    assert session.devices.of(session.ledger.rows[B]) == STATS
+    sampled(session, 14.0, {B: 2}, COUNTERS._replace(taken_s=14.25))
+    assert session.devices.sampled_at(B) == 14.25
+    later = session.devices.of(session.ledger.rows[B])
+    assert later is not None
+    assert later.interval == 3.25
+
+
 def test_a_sample_is_said_once() -> None:
     """A report that is due when the last sample has been said waits for the next one."""
     session, _ = started(up(A))
@@ -199,7 +215,32 @@ def test_intervals_are_kept_of_present_lives_alone() -> None:
     look_at(session, 12.0, up(B))
     sampled(session, 13.0, {B: 1})
     assert session.devices._intervals.keys() == {B}
-    assert not session.devices._over
+
+
+def test_what_a_report_said_outlives_the_next_report() -> None:
+    """A report whose fate is learnt only when the next ones are on their way is still made up for by one of them."""
+    session, _ = started(up(A))
+    numbers = []
+    for at, read in ((10.0, 0), (40.0, 9000), (70.0, 9000)):
+        read_until(session, at, read)
+        session.report_devices(at + 0.5)
+        numbers += [message.number for message in reports(session)]
+    for number in numbers[1:]:
+        session.devices_lost(number, 71.0)
+    read_until(session, 100.0, 9000)
+    assert said_rates(session) == [(90.0, 100.0, 0.0, 300.0)]
+
+
+def test_a_failed_sample_makes_a_longer_span() -> None:
+    """A VM whose monitor does not answer for long has an exact mean over all of it, and one span for its extremes."""
+    session, _ = started(up(A))
+    read_until(session, 10.0, 0)
+    read_until(session, 40.0, 300)
+    for at in (70.0, 100.0, 130.0):
+        sampled(session, at, {A: 1}, DeviceCounters(0, disks=(DiskCounters("vda"),)))
+    read_until(session, 160.0, 12300)
+    session.report_devices(160.5)
+    assert said_rates(session) == [(150.0, 82.0, 10.0, 100.0)]
 
 
 NAMES = st.sampled_from(["vda", "vnet0", "\N{SNOWMAN}"])
@@ -209,7 +250,7 @@ NUMBERS = st.none() | st.integers(0, 1 << 60)
 @st.composite
 def counters(draw: st.DrawFn) -> DeviceCounters:
     """What may be sampled of a life."""
-    memory = MemoryCounters(draw(NUMBERS), swap_in=draw(NUMBERS), minor_faults=draw(NUMBERS))
+    memory = MemoryCounters(draw(NUMBERS), swap_in=draw(NUMBERS), minor_faults=draw(NUMBERS), reported=draw(NUMBERS))
     disk = DiskCounters(draw(NAMES), draw(NUMBERS), read_bytes=draw(NUMBERS), read_time_ns=draw(NUMBERS))
     card = NetworkStats(name=draw(NAMES), rx=draw(NUMBERS))
     return DeviceCounters(1, memory, draw(st.none() | wirelings.balloons), (disk,), (card,))

@@ -109,13 +109,36 @@ def test_cards() -> None:
 
 def test_memory() -> None:
     """Swap and faults as whole rates, page faults as their sum, free as what the kernel could give."""
-    before = DeviceCounters(7, MemoryCounters(swap_in=0, swap_out=8, major_faults=1, minor_faults=10))
-    now = MemoryCounters(1000, 400, 700, swap_in=30, swap_out=8, major_faults=4, minor_faults=40)
-    memory = stats_of((0.0, before), (3.0, DeviceCounters(7, now))).memory_stats
+    before = DeviceCounters(7, MemoryCounters(swap_in=0, swap_out=8, major_faults=1, minor_faults=10, reported=50))
+    now = MemoryCounters(1000, 400, 700, swap_in=30, swap_out=8, major_faults=4, minor_faults=40, reported=53)
+    memory = stats_of((0.0, before), (5.0, DeviceCounters(7, now))).memory_stats
     assert memory is not None
     assert (memory.mem_total, memory.mem_unused, memory.mem_free) == (1000, 400, 700)
     assert (memory.swap_in, memory.swap_out, memory.majflt, memory.minflt, memory.pageflt) == (10, 0, 1, 10, 11)
     assert (memory.swap_in_min, memory.swap_in_max, memory.pageflt_max) == (10, 10, 11)
+
+
+@given(st.integers(1, 120), st.integers(0, 119), st.lists(st.integers(1, 30), min_size=1, max_size=30))
+def test_memory_is_measured_by_the_guests_reports(period: int, phase: int, pauses: list[int]) -> None:
+    """A steady load is steady at whatever pace the guest reports, and unknown until it has reported twice."""
+    at, readings, seen = 1000, [], set()
+    for pause in [0, *pauses]:
+        at += pause
+        reported = at - (at + phase) % period
+        seen.add(reported)
+        said = MemoryCounters(swap_in=0, major_faults=100 * reported, reported=reported)
+        readings.append((float(at), DeviceCounters(7, said)))
+    memory = stats_of(*readings).memory_stats
+    assert memory is not None
+    told = (memory.majflt_min, memory.majflt, memory.majflt_max, memory.swap_in)
+    assert told == ((100, 100, 100, 0) if len(seen) > 1 else (None,) * 4)
+
+
+def test_memory_without_the_time_of_its_report_has_no_rates() -> None:
+    """Sizes are told, but what nobody knows the time of has no rate."""
+    memory = stats_of(*((at, DeviceCounters(7, MemoryCounters(9, swap_in=5))) for at in (0.0, 15.0))).memory_stats
+    assert memory is not None
+    assert (memory.mem_total, memory.swap_in, memory.swap_in_max) == (9, None, None)
 
 
 @given(READINGS)

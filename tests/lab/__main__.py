@@ -123,6 +123,8 @@ def _run(folder: Path, plan: Plan, count: int) -> dict[str, object]:
         "measured": len(bench.latencies),
         "lifecycle_ms_max": round(slowest * 1000, 1),
         "fields_compared": len(bench.compared),
+        "fields_absent": len(bench.absent),
+        "comparisons": bench.comparisons,
     }
 
 

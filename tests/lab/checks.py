@@ -34,7 +34,8 @@ class Bench:
         guests: how many real guests are to be booted; those that were are in ``guests``, by name.
         say: where progress goes.
 
-    ``compared`` names each comparison of a field with an independent reading.
+    ``compared`` names the fields that were held against an independent reading, ``absent`` those that were nowhere
+    given and had not to be; ``comparisons`` counts how often.
     """
 
     def __init__(
@@ -45,6 +46,8 @@ class Bench:
         self.guests_wanted = guests
         self.guests: dict[str, Guest] = {}
         self.compared: set[str] = set()
+        self.absent: set[str] = set()
+        self.comparisons = 0
         self.say = say
         self.domains: dict[str, libvirt.virDomain] = {}
         self.latencies: dict[str, float] = {}
@@ -234,7 +237,7 @@ def an_agent_restart_loses_nothing(bench: Bench) -> None:
     before, stones = {vm: row["status"] for vm, row in lab.rows().items()}, len(lab.host().get("tombstones", []))
     code = lab.agent.stop()
     if code:
-        raise CheckFailed(f"the agent ended with {code}: {lab.agent.log.read_text()[-500:]}")
+        raise CheckFailed(f"the agent ended with {code}: {lab.agent.said[-500:]}")
     lab.until("host stopped", lambda: lab.host()["state"] == "stopped", 2.0)
     lab.agent = lab.start_agent()
     lab.until("host live again", lambda: lab.host()["state"] == "live", 15.0)

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import bisect
 import contextlib
+import itertools
 import re
 import threading
 import time
 from collections.abc import Mapping
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
@@ -26,9 +26,14 @@ if TYPE_CHECKING:
 
     from tests.lab.guests import Guest
 
-READ_S: Final = 0.6
+CARD_S: Final = 0.15
+"""Between two readings of cards, which cost no monitor's time."""
+OTHERS_EACH: Final = 4
+"""Of those readings, each so manieth also reads the rest: monitors must be left to the agent as well."""
 SAMPLE_S: Final = 1.0
 """A sample of the agent may read a counter so long after it began, on a machine that does something else as well."""
+LATE_S: Final = 0.5
+"""The same where rates are bounded: both ends of a span are hardly ever late by more than that differently."""
 TICKS: Final = 100
 """Clock ticks a second in /proc: USER_HZ, the same on all Linux systems."""
 _CARD: Final = ("rx", "rxPackets", "rxErrors", "rxDropped", "tx", "txPackets", "txErrors", "txDropped")
@@ -51,6 +56,8 @@ class CounterLog:
     def __init__(self, uri: str, guests: Iterable[Guest]) -> None:
         self._uri = uri
         self._readings: dict[str, list[Reading]] = {guest.uuid: [] for guest in guests}
+        self._of_cards: dict[str, list[Reading]] = {vm: [] for vm in self._readings}
+        self._cards: dict[str, list[str]] = {}
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._read_all, daemon=True)
 
@@ -65,22 +72,36 @@ class CounterLog:
     def _read_all(self) -> None:
         connection = libvirt.openReadOnly(self._uri)
         with contextlib.closing(connection):
-            while not self._ending.wait(READ_S):
-                for vm, readings in self._readings.items():
+            for number in itertools.count():
+                if self._ending.wait(CARD_S):
+                    return
+                for vm in self._readings:
                     with contextlib.suppress(libvirt.libvirtError, OSError):
-                        readings.append(_read(connection.lookupByUUIDString(vm)))
+                        self._read(connection.lookupByUUIDString(vm), vm, all_of_it=not number % OTHERS_EACH)
 
-    def before(self, vm: str, at: float) -> Reading:
+    def _read(self, domain: libvirt.virDomain, vm: str, *, all_of_it: bool) -> None:
+        if all_of_it:
+            devices = safe_xml.parse(domain.XMLDesc(0))
+            self._cards[vm] = [card for card, _ in _by_target(devices, "interface", "target", "dev")]
+            self._readings[vm].append(_reading(_values(domain, devices)))
+        self._of_cards[vm].append(_reading(_of_the_cards(domain, self._cards[vm])))
+
+    def _kept(self, vm: str, name: str) -> list[Reading]:
+        """The readings in which a counter is."""
+        known = self._of_cards if name.partition(".")[0] in self._cards.get(vm, ()) else self._readings
+        return known[vm]
+
+    def before(self, vm: str, at: float, name: str = "") -> Reading:
         """The last reading that ended before a moment. Raises CheckFailed if there is none."""
-        readings = self._readings[vm]
+        readings = self._kept(vm, name)
         number = bisect.bisect_right(readings, at, key=lambda reading: reading.ended)
         if not number:
             raise CheckFailed(f"no reading of {vm} before {at}")
         return readings[number - 1]
 
-    def after(self, vm: str, at: float) -> Reading:
+    def after(self, vm: str, at: float, name: str = "") -> Reading:
         """The first reading that began after a moment; waits for it. Raises CheckFailed if none comes."""
-        readings = self._readings[vm]
+        readings = self._kept(vm, name)
         end = time.monotonic() + 10.0
         while not readings or readings[-1].began < at:
             if time.monotonic() > end:
@@ -88,29 +109,26 @@ class CounterLog:
             time.sleep(0.05)
         return readings[bisect.bisect_left(readings, at, key=lambda reading: reading.began)]
 
-    def between(self, vm: str, begin: float, end: float) -> list[Reading]:
+    def between(self, vm: str, begin: float, end: float, name: str = "") -> list[Reading]:
         """All readings that touch a span of time."""
-        return [reading for reading in self._readings[vm] if reading.ended >= begin and reading.began <= end]
+        return [reading for reading in self._kept(vm, name) if reading.ended >= begin and reading.began <= end]
+
+    def around(self, vm: str, begin: float, end: float, name: str = "") -> list[Reading]:
+        """All readings from the last before a span of time to the first after it."""
+        first, last = self.before(vm, begin, name), self.after(vm, end, name)
+        return self.between(vm, first.began, last.ended, name)
 
     def at(self, vm: str, name: str, moment: float) -> tuple[int, int]:
         """Bounds of a counter that only grows, as a sample that began at a moment must have seen it."""
-        late = self.after(vm, moment + SAMPLE_S)
-        return self.before(vm, moment).values[name], late.values[name]
+        late = self.after(vm, moment + SAMPLE_S, name)
+        return self.before(vm, moment, name).values[name], late.values[name]
 
-    def growth(self, vm: str, name: str, begin: float, end: float) -> tuple[int, int]:
-        """Bounds of the growth of a counter between two samples that began at these moments."""
-        (first_low, first_high), (last_low, last_high) = self.at(vm, name, begin), self.at(vm, name, end)
-        return max(0, last_low - first_high), last_high - first_low
-
-    def fell(self, vm: str, name: str, begin: float, end: float) -> bool:
-        """Whether a counter began anew between two samples that began at these moments."""
-        readings = self.between(vm, begin - SAMPLE_S, end + SAMPLE_S)
-        values = [one.values[name] for one in readings if name in one.values]
-        return any(later < earlier for earlier, later in pairwise(values))
-
-    def busiest(self, vm: str, name: str, begin: float, end: float, seconds: float) -> float:
-        """The highest rate of a counter over spans of at least so many seconds, per second."""
-        return max(self._rates(vm, name, begin, end, seconds), default=0.0)
+    def growth(self, vm: str, name: str, begin: float, end: float, early: float = 0.0) -> tuple[int, int]:
+        """Bounds of the growth of a counter between two samples that began at these moments, or *early* before."""
+        low_begin, low_end = (self.after(vm, begin + LATE_S, name), self.before(vm, end - early, name))
+        high_begin, high_end = (self.before(vm, begin - early, name), self.after(vm, end + LATE_S, name))
+        least = low_end.values[name] - low_begin.values[name]
+        return max(0, least), high_end.values[name] - high_begin.values[name]
 
     def shares(self, vm: str, name: str, begin: float, end: float, seconds: float) -> Iterator[float]:
         """Percent of the host's time that went to one kind of ticks, over spans of at least so many seconds."""
@@ -118,13 +136,6 @@ class CounterLog:
         for first, last in self._spans(vm, begin, end, seconds):
             spent = {kind: last.values[kind] - first.values[kind] for kind in kinds}
             yield 100 * spent[name] / max(1, sum(spent.values()))
-
-    def _rates(self, vm: str, name: str, begin: float, end: float, seconds: float) -> Iterator[float]:
-        for first, last in self._spans(vm, begin, end, seconds):
-            if name not in first.values:
-                # The guest's balloon driver has not reported yet.
-                continue
-            yield (last.values[name] - first.values[name]) / (last.began - first.began)
 
     def _spans(self, vm: str, begin: float, end: float, seconds: float) -> Iterator[tuple[Reading, Reading]]:
         readings = self.between(vm, begin, end)
@@ -134,22 +145,24 @@ class CounterLog:
                 yield first, last
 
 
-def _read(domain: libvirt.virDomain) -> Reading:
+def _reading(values: Iterable[tuple[str, int]]) -> Reading:
     began = time.monotonic()
-    values = dict(_values(domain))
-    return Reading(began, time.monotonic(), values)
+    found = dict(values)
+    return Reading(began, time.monotonic(), found)
 
 
-def _values(domain: libvirt.virDomain) -> Iterator[tuple[str, int]]:
-    devices = safe_xml.parse(domain.XMLDesc(0))
+def _values(domain: libvirt.virDomain, devices: Element) -> Iterator[tuple[str, int]]:
     for disk, path in _by_target(devices, "disk", "source", "file"):
         yield from ((f"{disk}.{name}", value) for name, value in domain.blockStatsFlags(disk).items())
         image = Path(path).stat()
         yield from ((f"{disk}.st_size", image.st_size), (f"{disk}.st_blocks", image.st_blocks))
-    for card, _ in _by_target(devices, "interface", "target", "dev"):
-        yield from ((f"{card}.{name}", value) for name, value in zip(_CARD, domain.interfaceStats(card), strict=True))
     yield from ((f"memory.{name}", value) for name, value in domain.memoryStats().items())
     yield from _of_host()
+
+
+def _of_the_cards(domain: libvirt.virDomain, cards: Iterable[str]) -> Iterator[tuple[str, int]]:
+    for card in cards:
+        yield from ((f"{card}.{name}", value) for name, value in zip(_CARD, domain.interfaceStats(card), strict=True))
 
 
 def _by_target(domain: Element, kind: str, tag: str, attribute: str) -> Iterator[tuple[str, str]]:
@@ -168,6 +181,7 @@ def _of_host() -> Iterator[tuple[str, int]]:
     yield "host.load", round(100 * float(Path("/proc/loadavg").read_text("ascii").split()[0]))
     memory = meminfo(Path("/proc/meminfo").read_text("ascii"))
     yield from (("host.available", memory["MemAvailable"]), ("host.used", memory["MemTotal"] - memory["MemAvailable"]))
+    yield from (("host.swap_free", memory["SwapFree"]), ("host.swap_used", memory["SwapTotal"] - memory["SwapFree"]))
 
 
 def meminfo(text: str) -> dict[str, int]:

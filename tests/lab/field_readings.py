@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import re
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 VIRSH_S: Final = 20.0
-VERBS: Final = ("list", "getAllRuntimeStats", "getRoster", "getHostStats", "getAllDeviceStats")
-"""Those that are asked for all VMs at once."""
+STEADY_TRIES: Final = 5
+WHOLE_S: Final = 30.0
+VERBS: Final = ("list", "getRoster", "getHostStats")
+"""Those that are asked for all VMs at once, beside those of statistics."""
 SECTIONS: Final = {
     "info": "getConfInfo",
     "status": "getStatus",
@@ -41,13 +44,61 @@ class Heard(NamedTuple):
 
 
 class Said:
-    """What all verbs and the view say of some guests, asked one after the other."""
+    """What all verbs and the view say of some guests, asked one after the other.
+
+    While a section changes, what the verbs say cannot agree: then all are asked again, and ``asked`` counts that.
+    Device statistics are asked for until they are of a sample for which nobody else, as the lab, held a monitor.
+    """
 
     def __init__(self, lab: Lab, vms: list[str]) -> None:
-        self.verbs = {verb: _heard(lambda verb=verb: _call(lab, verb)) for verb in VERBS}  # type: ignore[misc]
-        self.sections = {name: _call(lab, verb, *vms) for name, verb in SECTIONS.items()}
-        self.rows: dict[str, Row] = {vm: lab.row(vm) or {} for vm in vms}
-        self.host = _heard(lab.host)
+        for self.asked in range(1, STEADY_TRIES + 1):
+            before = heard(lab, "getAllRuntimeStats")
+            self.verbs = {verb: heard(lab, verb) for verb in VERBS}
+            self.sections = {name: _call(lab, verb, *vms) for name, verb in SECTIONS.items()}
+            self.rows: dict[str, Row] = {vm: lab.row(vm) or {} for vm in vms}
+            self.host = _heard(lab.host)
+            self.runtimes = [heard(lab, "getAllRuntimeStats") for _ in range(3)]
+            if all(_hashes(before, vm) == _hashes(self.runtimes[-1], vm) for vm in vms):
+                break
+        else:
+            raise CheckFailed(f"hashes changed while they were read, {STEADY_TRIES} times")
+        self.verbs["getAllRuntimeStats"] = self.runtimes[0]
+        self.devices = _whole(lab, lambda: heard(lab, "getAllDeviceStats"), vms)
+        self.published = _whole(lab, lambda: _heard(lambda: {"vms": {vm: _published(lab, vm) for vm in vms}}), vms)
+
+
+def heard(lab: Lab, verb: str) -> Heard:
+    """Ask a verb for all VMs."""
+    return _heard(lambda: _call(lab, verb))
+
+
+def _hashes(reply: Heard, vm: str) -> object:
+    return reply.answer["vms"].get(vm, {}).get("hashes")
+
+
+def _published(lab: Lab, vm: str) -> Row:
+    """The view's copy of what was reported last; its age stands beside it."""
+    reply = lab.api.get(f"/api/v1/vms/{vm}/devices")
+    if reply.is_error:
+        return {}
+    found = reply.json()
+    stats: Row = found["deviceStats"]
+    return stats | {"statsAge": found["age_s"]}
+
+
+def _whole(lab: Lab, ask: Callable[[], Heard], vms: list[str]) -> Heard:
+    had = []
+
+    def whole() -> bool:
+        had.append(ask())
+        records = [had[-1].answer["vms"].get(vm, {}) for vm in vms]
+        return all(
+            record.get("memoryStats") and all("readOps" in disk for disk in record["disks"].values())
+            for record in records
+        )
+
+    lab.until("device statistics for which no monitor was held by others", whole, WHOLE_S)
+    return had[-1]
 
 
 def _heard(ask: Callable[[], Row]) -> Heard:
@@ -83,6 +134,14 @@ class Seen:
         self.said = said
         self.log = log
         self.expected = expected
+        self.devices_heard = said.devices
+        self._printed: dict[tuple[str, ...], str] = {}
+
+    def published(self) -> Seen:
+        """The same, with device statistics as the view has them."""
+        other = copy.copy(self)
+        other.devices_heard = self.said.published
+        return other
 
     # --- what the agent says ------------------------------------------------------------------------------------
 
@@ -113,7 +172,13 @@ class Seen:
     @property
     def devices(self) -> Row:
         """The guest's device statistics."""
-        return self.record("getAllDeviceStats")
+        record: Row = self.devices_heard.answer["vms"].get(self.vm, {})
+        return record
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the device statistics are the newest sample, by the verb."""
+        return self.devices_heard is self.said.devices
 
     @property
     def sampled(self) -> float:
@@ -125,7 +190,12 @@ class Seen:
     # --- what others say ----------------------------------------------------------------------------------------
 
     def virsh(self, *words: str) -> str:
-        """Run virsh; "DOMAIN" stands for the guest. Raises CheckFailed if it fails."""
+        """What virsh says, run once for all who ask; "DOMAIN" stands for the guest. Raises CheckFailed if it fails."""
+        if words not in self._printed:
+            self._printed[words] = self._run(*words)
+        return self._printed[words]
+
+    def _run(self, *words: str) -> str:
         command = ["virsh", "-c", self.guest.hypervisor.uri, *(self.vm if word == "DOMAIN" else word for word in words)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=VIRSH_S, check=False)
         if done.returncode:
@@ -181,9 +251,10 @@ class Seen:
     def mounts(self) -> dict[str, tuple[int, int]]:
         """``df`` in the guest, of file systems on its disk: bytes used and available together, and bytes used.
 
-        The guest agent counts as its total what a user may fill: blocks kept for root are not in it.
+        The guest agent counts as its total what a user may fill: blocks kept for root are not in it. While the guest
+        cannot be asked: what it said last.
         """
-        lines = (line.split() for line in self.guest.order("df -k").splitlines())
+        lines = (line.split() for line in self._inside("df -k").splitlines())
         return {
             words[5]: ((int(words[2]) + int(words[3])) * 1024, int(words[2]) * 1024)
             for words in lines
@@ -192,13 +263,19 @@ class Seen:
 
     @cached_property
     def addresses(self) -> dict[str, tuple[str, list[str], list[str]]]:
-        """Card, IPv4 and IPv6 addresses by the guest's name of the card, from its ``ip addr``."""
+        """Card, IPv4 and IPv6 addresses by the guest's name of the card, from its ``ip addr``; or as it said last."""
         found: dict[str, tuple[str, list[str], list[str]]] = {}
-        for block in re.split(r"^\d+: ", self.guest.order("ip addr"), flags=re.MULTILINE)[1:]:
+        for block in re.split(r"^\d+: ", self._inside("ip addr"), flags=re.MULTILINE)[1:]:
             hw = re.search(r"link/\S+ (\S+)", block)
             inet, inet6 = (sorted(re.findall(rf"{kind} ([^\s/]+)", block)) for kind in ("inet", "inet6"))
             found[block.partition(":")[0]] = (hw[1] if hw else "", inet, inet6)
         return found
+
+    def _inside(self, command: str) -> str:
+        known: dict[tuple[str, str], str] = self.expected["inside"]
+        if self.inside:
+            known[self.vm, command] = self.guest.order(command)
+        return known[self.vm, command]
 
 
 _VIEWER: Final = """

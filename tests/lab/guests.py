@@ -216,8 +216,6 @@ def define(
     number: int,
     *,
     agent: AgentMode = "normal",
-    load: str = "none",
-    memory_mib: int = MEMORY_MIB,
 ) -> Guest:
     """Define guest ``guest-NUMBER`` with the address 10.99.0.(10 + NUMBER).
 
@@ -227,11 +225,9 @@ def define(
         image: what it boots.
         number: 1 to 200.
         agent: how its guest agent behaves from its boot on.
-        load: what it is busy with from its boot on, such as "cpu,disk".
-        memory_mib: at least 80.
     """
     name, address = f"guest-{number}", f"10.99.0.{10 + number}"
-    orders = f"vmpulse.name={name} vmpulse.ip={address} vmpulse.agent={agent} vmpulse.load={load}"
+    orders = f"vmpulse.name={name} vmpulse.ip={address} vmpulse.agent={agent}"
     disk, cdrom = _disk(hypervisor, name), hypervisor.root / "disks" / "guests.iso"
     disk.parent.mkdir(exist_ok=True)
     _make_file_system(disk)
@@ -240,7 +236,7 @@ def define(
     xml = _GUEST.format(
         name=name,
         uuid=uuid4(),
-        memory=memory_mib,
+        memory=MEMORY_MIB,
         kernel=image.kernel.resolve(),
         initrd=image.initrd.resolve(),
         orders=f"console=ttyS0 quiet panic=1 {orders}",

@@ -52,7 +52,8 @@ class Program:
     def __init__(self, name: str, arguments: list[str], folder: Path, environment: dict[str, str]) -> None:
         self.name = name
         self.log = folder / f"{name}.log"
-        with self.log.open("wb") as log:
+        with self.log.open("ab") as log:
+            self._begin = log.tell()
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(GUARD), str(os.getpid()), sys.executable, "-m", *arguments],
                 stdout=log,
@@ -67,10 +68,15 @@ class Program:
         """The program's own: the guard has become it."""
         return self._process.pid
 
+    @property
+    def said(self) -> str:
+        """Its log; those of the programs of the same name before it stand above, in the same file."""
+        return self.log.read_bytes()[self._begin :].decode("utf-8", "replace")
+
     def assert_runs(self) -> None:
         """Raise CheckFailed with the end of its log if it has ended."""
         if self._process.poll() is not None:
-            raise CheckFailed(f"{self.name} ended with {self._process.returncode}: {self.log.read_text()[-500:]}")
+            raise CheckFailed(f"{self.name} ended with {self._process.returncode}: {self.said[-500:]}")
 
     def stop(self) -> int:
         """SIGTERM, and SIGKILL if that does not help in time. Gives the exit code."""
@@ -133,11 +139,11 @@ class Lab:
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline:
             self.view.assert_runs()
-            for line in self.view.log.read_text().splitlines():
+            for line in self.view.said.splitlines():
                 if "http://" in line:
                     return "http://" + line.rpartition("http://")[2].split("/")[0].split()[0]
             time.sleep(POLL_S)
-        raise CheckFailed(f"the view did not say where it listens: {self.view.log.read_text()[-500:]}")
+        raise CheckFailed(f"the view did not say where it listens: {self.view.said[-500:]}")
 
     def call(self, verb: str, *vms: str, host: str = HOST) -> subprocess.CompletedProcess[str]:
         """Run ``vmpulse call --json``."""

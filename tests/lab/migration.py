@@ -55,6 +55,14 @@ class Pair(NamedTuple):
         """The lab's own connection: a check may have replaced it."""
         return self.lab.connection
 
+    def on(self, host: str) -> libvirt.virConnect:
+        """The connection to a host."""
+        return self.there if host == PEER else self.here
+
+    def libvirt_on(self, host: str) -> PrivateLibvirt:
+        """A host's libvirt."""
+        return self.peer if host == PEER else self.lab.hypervisor
+
     def restart_peer_agent(self) -> None:
         """Stop the second host's agent in good order and start it again."""
         self.agents.pop().stop()
@@ -105,9 +113,8 @@ class Move:
 
 
 @contextlib.contextmanager
-def pair(bench: Bench) -> Iterator[Pair]:
+def pair(lab: Lab) -> Iterator[Pair]:
     """Have a second host, linked with the lab's, whose agent is live; it is gone afterwards, with a goodbye."""
-    lab = bench.lab
     with contextlib.ExitStack() as stack:
         peer = stack.enter_context(PrivateLibvirt(lab.folder / "peer", PEER, SECOND))
         link(lab.hypervisor, peer)
@@ -180,10 +187,11 @@ def _under_way(two: Pair, vm: str, source: str = HOST, destination: str = PEER) 
 
 def _settled(two: Pair, vm: str, host: str) -> None:
     """Wait until the VM is Up on *host*, and known as well as before."""
-    two.lab.until(f"Up on {host}", lambda: (row := two.lab.row(vm)) is not None and _up_on(row, host), WITHIN_S)
+    two.lab.until(f"Up on {host}", lambda: (row := two.lab.row(vm)) is not None and up_on(row, host), WITHIN_S)
 
 
-def _up_on(row: Row, host: str) -> bool:
+def up_on(row: Row, host: str) -> bool:
+    """Whether the view knows the VM well, on this host, and nobody tells any more that it is coming."""
     return _known(row) and row["host"] == host and not any(claim["status"] == DESTINATION for claim in row["claims"])
 
 
@@ -216,6 +224,30 @@ def _there_and_back(two: Pair, vm: str, flags: int, *, slowly: bool) -> None:
         raise CheckFailed(f"the configuration's hash changed: {sightings.story()}")
 
 
+@contextlib.contextmanager
+def _mover(bench: Bench) -> Iterator[tuple[Pair, libvirt.virDomain, Sightings]]:
+    """A second host, a domain to be moved there, and what is to watch it."""
+    with pair(bench.lab) as two, a_domain(two, "mover") as domain:
+        yield two, domain, Sightings(str(two.lab.api.base_url), domain.UUIDString())
+
+
+@contextlib.contextmanager
+def _staying(bench: Bench) -> Iterator[tuple[Pair, libvirt.virDomain]]:
+    """The block makes migrations of a domain fail; it has to be on the first host all the time, and to be told so."""
+    with _mover(bench) as (two, domain, sightings):
+        with sightings:
+            yield two, domain
+            _failed_there(two, domain.UUIDString())
+        _it_stays(two, domain.UUIDString(), sightings)
+
+
+def _half_way(two: Pair, domain: libvirt.virDomain, flags: int = 0) -> Move:
+    """Begin a migration that does not end by itself, and wait until both hosts tell of it."""
+    move = Move(domain, two.peer, flags, slow=True)
+    _under_way(two, domain.UUIDString())
+    return move
+
+
 def _it_stays(two: Pair, vm: str, sightings: Sightings) -> None:
     """Once the watch is over: a migration failed, and the VM was on the first host all the time."""
     sightings.allow({HOST}, MOVING - {DESTINATION})
@@ -243,13 +275,13 @@ def _failed_there(two: Pair, vm: str) -> None:
 
 def a_vm_migrates_there_and_back(bench: Bench) -> None:
     """Both claims are visible, one host owns the VM at every moment, and nobody is told that it is Down."""
-    with pair(bench) as two, a_domain(two, "mover") as domain:
+    with pair(bench.lab) as two, a_domain(two, "mover") as domain:
         _there_and_back(two, domain.UUIDString(), AS_ENGINES_DO, slowly=True)
 
 
 def vms_migrate_again_and_again_two_at_once(bench: Bench) -> None:
     """Several rounds of two VMs at once, one with its definition and one without."""
-    with pair(bench) as two, a_domain(two, "mover-1") as one, a_domain(two, "mover-2") as other:
+    with pair(bench.lab) as two, a_domain(two, "mover-1") as one, a_domain(two, "mover-2") as other:
         failures: list[Exception] = []
 
         def rounds(domain: libvirt.virDomain, flags: int) -> None:
@@ -270,70 +302,55 @@ def vms_migrate_again_and_again_two_at_once(bench: Bench) -> None:
 
 def a_cancelled_migration_moves_nothing(bench: Bench) -> None:
     """It is cancelled midway: the owner stays, and the destination says that a migration failed."""
-    with pair(bench) as two, a_domain(two, "mover") as domain:
-        vm = domain.UUIDString()
-        with Sightings(str(two.lab.api.base_url), vm) as sightings:
-            move = Move(domain, two.peer, slow=True)
-            _under_way(two, vm)
-            domain.abortJob()
-            move.end(well=False)
-            _failed_there(two, vm)
-        _it_stays(two, vm, sightings)
+    with _staying(bench) as (two, domain):
+        move = _half_way(two, domain)
+        domain.abortJob()
+        move.end(well=False)
 
 
 def a_failing_destination_moves_nothing(bench: Bench) -> None:
     """Its QEMU is killed midway, its libvirtd is, or it refuses: the owner stays."""
-    with pair(bench) as two, a_domain(two, "mover") as domain:
+    with _staying(bench) as (two, domain):
         vm = domain.UUIDString()
-        with Sightings(str(two.lab.api.base_url), vm) as sightings:
-            move = Move(domain, two.peer, slow=True)
-            _under_way(two, vm)
-            os.kill(two.peer.domain_pid("mover"), signal.SIGKILL)
-            move.end(well=False)
-            _failed_there(two, vm)
-            other = two.there.defineXML(two.peer.light_domain("mover"))
-            Move(domain, two.peer).end(well=False)
-            other.undefine()
-            _settled(two, vm, HOST)
-            _daemon_dies_there(two, domain)
-        _it_stays(two, vm, sightings)
+        move = _half_way(two, domain)
+        os.kill(two.peer.domain_pid("mover"), signal.SIGKILL)
+        move.end(well=False)
+        _failed_there(two, vm)
+        other = two.there.defineXML(two.peer.light_domain("mover"))
+        Move(domain, two.peer).end(well=False)
+        other.undefine()
+        _settled(two, vm, HOST)
+        _daemon_dies_there(two, domain)
 
 
 def _daemon_dies_there(two: Pair, domain: libvirt.virDomain) -> None:
     vm = domain.UUIDString()
     stones = len(two.ended(PEER, vm))
-    move = Move(domain, two.peer, slow=True)
-    _under_way(two, vm)
+    move = _half_way(two, domain)
     two.peer.kill()
     move.end(well=False)
     time.sleep(TICK_S)
     two.peer.start()
     two.lab.until("another tombstone there", lambda: len(two.ended(PEER, vm)) > stones, READY_S)
-    _failed_there(two, vm)
 
 
 def a_killed_source_libvirtd_moves_nothing(bench: Bench) -> None:
     """The source's libvirtd is killed midway and comes back: the VM runs on there, and is never Down or Unknown."""
-    with pair(bench) as two, a_domain(two, "mover") as domain:
-        vm, lab = domain.UUIDString(), two.lab
-        with Sightings(str(lab.api.base_url), vm) as sightings:
-            move = Move(domain, two.peer, slow=True)
-            _under_way(two, vm)
-            lab.hypervisor.kill()
-            move.end(well=False)
-            time.sleep(TICK_S)
-            lab.hypervisor.start()
-            lab.connection = libvirt.open(lab.hypervisor.uri)
-            bench.domains = {name: lab.connection.lookupByName(name) for name in bench.names}
-            _failed_there(two, vm)
-        _it_stays(two, vm, sightings)
+    with _staying(bench) as (two, domain):
+        lab, move = two.lab, _half_way(two, domain)
+        lab.hypervisor.kill()
+        move.end(well=False)
+        time.sleep(TICK_S)
+        lab.hypervisor.start()
+        lab.connection = libvirt.open(lab.hypervisor.uri)
+        bench.domains = {name: lab.connection.lookupByName(name) for name in bench.names}
 
 
 def agents_may_restart_during_a_migration(bench: Bench) -> None:
     """Either agent is restarted midway: both say again what they are to the migration, which then succeeds."""
-    with pair(bench) as two, a_domain(two, "mover") as domain:
+    with _mover(bench) as (two, domain, sightings):
         vm = domain.UUIDString()
-        with Sightings(str(two.lab.api.base_url), vm) as sightings:
+        with sightings:
             move = Move(domain, two.peer, slow=True)
             for restart, host in ((two.restart_agent, HOST), (two.restart_peer_agent, PEER)):
                 _under_way(two, vm)
@@ -350,14 +367,12 @@ def agents_may_restart_during_a_migration(bench: Bench) -> None:
 
 def a_post_copy_migration_has_one_owner(bench: Bench) -> None:
     """The VM runs on the destination before its memory is there: the owner moves once, and nobody says Down."""
-    with pair(bench) as two, a_domain(two, "mover") as domain:
-        vm = domain.UUIDString()
-        with Sightings(str(two.lab.api.base_url), vm) as sightings:
-            move = Move(domain, two.peer, AS_ENGINES_DO | libvirt.VIR_MIGRATE_POSTCOPY, slow=True)
-            _under_way(two, vm)
+    with _mover(bench) as (two, domain, sightings):
+        with sightings:
+            move = _half_way(two, domain, AS_ENGINES_DO | libvirt.VIR_MIGRATE_POSTCOPY)
             domain.migrateStartPostCopy()
             move.end(well=True)
-            _settled(two, vm, PEER)
+            _settled(two, domain.UUIDString(), PEER)
         sightings.allow(BOTH, MOVING | {"Paused"})
         if sightings.owners != [HOST, PEER] or len(sightings.configs) != 1:
             raise CheckFailed(f"seen: {sightings.story()}")
@@ -365,11 +380,10 @@ def a_post_copy_migration_has_one_owner(bench: Bench) -> None:
 
 def a_broken_post_copy_leaves_two_halves(bench: Bench) -> None:
     """It breaks after the VM began to run there: the destination owns it, and both halves are shown; none is Down."""
-    with pair(bench) as two, a_domain(two, "mover") as domain:
+    with _mover(bench) as (two, domain, sightings):
         vm = domain.UUIDString()
-        with Sightings(str(two.lab.api.base_url), vm) as sightings:
-            move = Move(domain, two.peer, libvirt.VIR_MIGRATE_POSTCOPY, slow=True)
-            _under_way(two, vm)
+        with sightings:
+            move = _half_way(two, domain, libvirt.VIR_MIGRATE_POSTCOPY)
             domain.migrateStartPostCopy()
             two.lab.until("it runs there", lambda: _runs(two.there, vm), WITHIN_S)
             domain.abortJobFlags(libvirt.VIR_DOMAIN_ABORT_JOB_POSTCOPY)

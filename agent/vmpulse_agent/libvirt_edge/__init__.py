@@ -7,8 +7,8 @@ connection (see handles.Askers). So what may hang in a monitor has a connection 
 | connection  | access     | lanes (threads)          | calls                                                  |
 |-------------|------------|--------------------------|--------------------------------------------------------|
 | watch       | read-only  | state (1)                | getAllDomainStats of STATE, controlInfo, events        |
-| askers, 11  | read-only  | look (2), probe (6),     | getAllDomainStats, domainListGetStats;                 |
-|             |            | device (2), job (1)      | jobStats, diskErrors                                   |
+| askers, 12  | read-only  | look (2), probe (6),     | getAllDomainStats, domainListGetStats;                 |
+|             |            | device (2), job (2)      | jobStats, diskErrors                                   |
 | detail      | read-only  | read (1)                 | XMLDesc, state, getCapabilities, getVersion,           |
 |             |            |                          | getLibVersion                                          |
 | guests, 6   | read-write | guest (6)                | guestInfo, interfaceAddresses(AGENT), qemuAgentCommand |
@@ -22,7 +22,8 @@ Hanging domains. A bulk call with NOWAIT passes over domains whose monitor is bu
 monitor *first* blocks until it recovers (libvirt 9.0, QEMU stopped by SIGSTOP: the first call hung, the next returned
 in 2 ms with only the static values of that domain). What follows from that is written in surveys. Each call that is
 stuck holds one of libvirtd's workers (``max_workers``, 20) too; those of all these lanes together hold
-11 at the worst, and guest agents (see guest_pace) 6.
+12 at the worst, and guest agents (see guest_pace) 6. A question about one domain's job is not put to a domain that
+is silent, nor while another one's has been late for long (see questions).
 """
 
 from vmpulse_agent.libvirt_edge.hypervisor import LibvirtHypervisor

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import Final, NamedTuple, TypeAlias
 
 import libvirt
@@ -16,7 +17,7 @@ from vmpulse_agent.hypervisor import DeviceCounters
 from vmpulse_agent.libvirt_edge import domain_xml, safe_xml, stats
 from vmpulse_agent.libvirt_edge.domain_xml import DeviceFacts
 from vmpulse_agent.libvirt_edge.handles import Handles
-from vmpulse_agent.libvirt_edge.stats import Record
+from vmpulse_agent.libvirt_edge.stats import MONITOR_KEYS, Record
 from vmpulse_agent.libvirt_edge.tokens import Life, Lives
 from vmpulse_contract.identity import VmId
 
@@ -38,12 +39,25 @@ class Seen(NamedTuple):
 class Found(NamedTuple):
     """All domains with at least their state; ``asked`` are those whose monitors were asked as well.
 
-    ``blocked``: domains whose processes do not look as if they would answer, where that was looked up.
+    ``blocked``: domains whose processes do not look as if they would answer, where that was looked up. ``faults``:
+    domains that are there, and whose records met an error in this program.
     """
 
     seen: dict[VmId, Seen]
     asked: frozenset[VmId]
     blocked: frozenset[VmId] = frozenset()
+    faults: Mapping[VmId, Exception] = MappingProxyType({})
+
+
+class Sampled(NamedTuple):
+    """Device counters of active domains, of those in ``bare`` without what only their monitors give.
+
+    ``faults`` as in Found.
+    """
+
+    counters: dict[VmId, DeviceCounters]
+    bare: frozenset[VmId]
+    faults: Mapping[VmId, Exception]
 
 
 def look(connection: libvirt.virConnect, handles: Handles, lives: Lives, only: Collection[VmId] | None) -> Found:
@@ -52,17 +66,20 @@ def look(connection: libvirt.virConnect, handles: Handles, lives: Lives, only: C
     Raises libvirtError.
     """
     if only is None:
-        seen = _all_seen(connection.getAllDomainStats(handles.look_groups, _ALL | handles.nowait), lives)
-        return Found(seen, frozenset(seen))
+        return _all_asked(connection.getAllDomainStats(handles.look_groups, _ALL | handles.nowait), lives)
     listed = connection.getAllDomainStats(_STATE, _ALL | handles.nowait)
-    asked = _all_seen(_ask_some(connection, listed, handles.look_groups, handles.nowait, only), lives)
-    return Found(_all_seen(listed, lives) | asked, frozenset(asked))
+    asked = _all_asked(_ask_some(connection, listed, handles.look_groups, handles.nowait, only), lives)
+    found = _all_seen(listed, lives)
+    return Found(found.seen | asked.seen, asked.asked, faults={**found.faults, **asked.faults})
 
 
 def probe(connection: libvirt.virConnect, handles: Handles, lives: Lives, vm: VmId) -> Seen | None:
     """Ask one domain. It blocks for as long as the monitor hangs. Raises libvirtError."""
     domain = connection.lookupByUUID(vm)
-    return _all_seen(connection.domainListGetStats([domain], handles.look_groups, handles.nowait), lives).get(vm)
+    found = _all_seen(connection.domainListGetStats([domain], handles.look_groups, handles.nowait), lives)
+    if vm in found.faults:
+        raise found.faults[vm]
+    return found.seen.get(vm)
 
 
 def part(
@@ -81,13 +98,12 @@ def part(
         # It may have ended.
         with contextlib.suppress(libvirt.libvirtError):
             domains.append(connection.lookupByUUID(vm))
-    seen = _all_seen(connection.domainListGetStats(domains, handles.look_groups, handles.nowait), lives)
-    return Found(seen, frozenset(seen))
+    return _all_asked(connection.domainListGetStats(domains, handles.look_groups, handles.nowait), lives)
 
 
 def states(handles: Handles, lives: Lives) -> Found:
     """List all domains with their state, which takes no monitor. Raises libvirtError."""
-    return Found(_all_seen(handles.watch.getAllDomainStats(_STATE, _ALL | handles.nowait), lives), frozenset())
+    return _all_seen(handles.watch.getAllDomainStats(_STATE, _ALL | handles.nowait), lives)
 
 
 def states_and_blocked(handles: Handles, lives: Lives) -> Found:
@@ -123,9 +139,21 @@ def _ask_some(
     return connection.domainListGetStats(wanted, groups, nowait) if wanted else []
 
 
-def _all_seen(answer: Answer, lives: Lives) -> dict[VmId, Seen]:
-    records = (_record(domain, given) for domain, given in answer)
-    return {record.vm: _seen(record, lives) for record in records}
+def _all_asked(answer: Answer, lives: Lives) -> Found:
+    found = _all_seen(answer, lives)
+    return found._replace(asked=frozenset(found.seen))
+
+
+def _all_seen(answer: Answer, lives: Lives) -> Found:
+    """Make the records, each by itself: what is odd about one domain costs no other anything."""
+    seen, faults = {}, {}
+    for domain, given in answer:
+        vm = VmId(domain.UUID())
+        try:
+            seen[vm] = _seen(_record(domain, given), lives)
+        except Exception as error:  # noqa: BLE001 - whatever the data met, it is told of by who asked
+            faults[vm] = error
+    return Found(seen, frozenset(), faults=faults)
 
 
 def _record(domain: libvirt.virDomain, given: dict[str, object]) -> Record:
@@ -155,7 +183,7 @@ class Devices:
 
     def sample(
         self, connection: libvirt.virConnect, handles: Handles, moment: stats.Moment, only: Collection[VmId] | None
-    ) -> dict[VmId, DeviceCounters]:
+    ) -> Sampled:
         """Take the counters of *only* these domains; None: of all active ones. Raises libvirtError."""
         groups, nowait = handles.device_groups, handles.nowait
         if only is None:
@@ -163,14 +191,17 @@ class Devices:
         else:
             listed = connection.getAllDomainStats(_STATE, _ACTIVE | nowait)
             answer = _ask_some(connection, listed, groups, nowait, only)
-        seen = [(_seen(_record(domain, given), self._lives), domain) for domain, given in answer]
-        taken = {
-            record.vm: stats.counters(record, life, self._facts_of(record, domain), moment)
-            for (record, life), domain in seen
-            if life is not None
-        }
+        found, domains = _all_seen(answer, self._lives), {VmId(domain.UUID()): domain for domain, _ in answer}
+        counters, faults = {}, dict(found.faults)
+        for vm, (record, life) in found.seen.items():
+            try:
+                if life is not None:
+                    counters[vm] = stats.counters(record, life, self._facts_of(record, domains[vm]), moment)
+            except Exception as error:  # noqa: BLE001 - as in _all_seen
+                faults[vm] = error
         self._keep_only({(VmId(domain.UUID()), domain.ID()) for domain, _ in listed})
-        return taken
+        bare = (vm for vm in counters if MONITOR_KEYS.isdisjoint(found.seen[vm].record.stats))
+        return Sampled(counters, frozenset(bare), faults)
 
     def _facts_of(self, record: Record, domain: libvirt.virDomain) -> DeviceFacts:
         key, changes = (record.vm, record.domain_id), self._changes

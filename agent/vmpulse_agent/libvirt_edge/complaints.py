@@ -61,7 +61,8 @@ def silent(uri: str, seconds: float) -> HypervisorTimeout:
     """Say that no connection came in time."""
     uri = addresses.shown(uri)
     return HypervisorTimeout(
-        f"libvirt at {uri} did not answer within {seconds:g} s; see whether the daemon hangs: virsh -c '{uri}' list"
+        f"libvirt at {uri} did not answer within {seconds:g} s; see whether the daemon hangs, or serves as many "
+        f"clients as it may (max_clients in its configuration): virsh -c '{uri}' list"
     )
 
 

@@ -31,7 +31,7 @@ from vmpulse_contract.values import PauseCode, WatchdogAction
 class RawEvent(NamedTuple):
     """An event as plain values: its VIR_DOMAIN_EVENT_ID_* and what the callback got after the domain.
 
-    ``wall_s``: when it was heard, by the host's clock: QEMU stamps by that.
+    ``wall_s``: when it was heard, by the host's clock.
     """
 
     kind: int
@@ -136,7 +136,8 @@ def _lifecycle(event: RawEvent, book: EvidenceBook) -> list[HypervisorEvent]:
 
 
 def _note_lifecycle(vm: VmId, change: LifecycleChange, detail: int, book: EvidenceBook) -> None:
-    if change in {LifecycleChange.STARTED, LifecycleChange.STOPPED, LifecycleChange.UNDEFINED}:
+    # A running domain that is undefined runs on; one that is gone is forgotten by the next look.
+    if change in {LifecycleChange.STARTED, LifecycleChange.STOPPED}:
         book.begin(vm)
     if change is LifecycleChange.STARTED:
         book.about(vm).role = _STARTED_AS.get(detail)
@@ -169,7 +170,8 @@ def _reboot(event: RawEvent, book: EvidenceBook) -> list[HypervisorEvent]:
     """
     evidence = book.about(event.vm)
     if evidence.agent_came:
-        evidence.agent_came, evidence.rebooted_s = False, event.wall_s
+        evidence.agent_came, evidence.rebooting = False, True
+    evidence.reported = None
     return [LifecycleEvent(event.vm, LifecycleChange.OTHER), *_stale(event.vm, Section.STATUS, Section.GUEST_DETAILS)]
 
 
@@ -235,7 +237,7 @@ def _agent(event: RawEvent, book: EvidenceBook) -> list[HypervisorEvent]:
     if event.details[0] != libvirt.VIR_CONNECT_DOMAIN_EVENT_AGENT_LIFECYCLE_STATE_CONNECTED:
         return stale
     evidence = book.about(event.vm)
-    rebooted, evidence.agent_came, evidence.rebooted_s = evidence.rebooting, True, None
+    rebooted, evidence.agent_came, evidence.rebooting = evidence.rebooting, True, False
     return [LifecycleEvent(event.vm, LifecycleChange.OTHER), *stale] if rebooted else stale
 
 

@@ -53,8 +53,10 @@ class Evidence:
     watchdog: WatchdogEvent | None = None
     agent_came: bool = False
     """The guest agent has been connected since the guest's last start."""
-    rebooted_s: float | None = None
-    """When the reboot began that nothing has ended yet, on the wall's clock."""
+    rebooting: bool = False
+    """A reboot has begun of which nothing says that it is over."""
+    reported: int | None = None
+    """When the guest's balloon driver had last reported, as the first look since that reboot saw it."""
     ended_by_host: bool = False
     """Its process was told to end by a signal."""
     postcopy_failed: bool = False
@@ -64,10 +66,15 @@ class Evidence:
         """The address of the last client that is still there."""
         return self.clients[-1].address if self.clients else None
 
-    @property
-    def rebooting(self) -> bool:
-        """Whether a reboot has begun of which nothing says that it is over."""
-        return self.rebooted_s is not None
+    def driver_reported(self, at: int | None) -> None:
+        """Take note of when the balloon driver last reported; another report since the reboot ends it.
+
+        Reports are told apart, not ordered: they are stamped by the host's clock, which may have been set back.
+        """
+        if self.reported is None:
+            self.reported = at
+        elif at and at != self.reported:
+            self.rebooting, self.reported = False, None
 
 
 NONE = Evidence()
@@ -92,9 +99,9 @@ class EvidenceBook:
         """A life begins or ends: the old one's evidence says nothing of the next."""
         self._of.pop(vm, None)
 
-    def rebooting(self) -> dict[VmId, float]:
-        """Those whose reboot goes on, as far as is known, with the wall's time at which it began."""
-        return {vm: found.rebooted_s for vm, found in self._of.items() if found.rebooted_s is not None}
+    def rebooting(self) -> list[VmId]:
+        """Those whose reboot goes on, as far as is known."""
+        return [vm for vm, found in self._of.items() if found.rebooting]
 
     def keep_only(self, present: Collection[VmId]) -> None:
         """Forget domains that are gone without an event."""

@@ -30,15 +30,6 @@ FILE_SYSTEMS: Final = 256
 USERS: Final = 64
 _SIZE_LIMIT: Final = 1 << 63
 """Larger sizes are lies, and would not fit the integers of those who read them."""
-_DEAD: Final = frozenset(
-    {
-        libvirt.VIR_ERR_AGENT_UNRESPONSIVE,
-        libvirt.VIR_ERR_AGENT_UNSYNCED,
-        libvirt.VIR_ERR_OPERATION_INVALID,
-        libvirt.VIR_ERR_NO_DOMAIN,
-    }
-)
-"""After these there is no use in another question: the agent is silent, the domain does not run, or is gone."""
 
 Info = Mapping[str, object]
 
@@ -91,7 +82,7 @@ def _all_at_once(domain: libvirt.virDomain, topics: Collection[Topic], mended: M
     try:
         return facts(domain.guestInfo(flags, 0), mended)
     except libvirt.libvirtError as error:
-        if error.get_error_code() in _DEAD:
+        if error.get_error_code() in guest_apps.DEAD:
             raise
         return None
     except ValueError:
@@ -108,7 +99,7 @@ def _one_by_one(
             found = found.updated(_one(domain, topic, mended))
         except libvirt.libvirtError as error:
             failure = error
-            if error.get_error_code() in _DEAD:
+            if error.get_error_code() in guest_apps.DEAD:
                 break
         except ValueError:
             if mended is not None:
@@ -120,7 +111,7 @@ def _one(domain: libvirt.virDomain, topic: Topic, mended: Mended | None) -> Gues
     try:
         return facts(domain.guestInfo(TYPES[topic], 0), mended)
     except libvirt.libvirtError as error:
-        if topic is not Topic.INTERFACES or error.get_error_code() in _DEAD:
+        if topic is not Topic.INTERFACES or error.get_error_code() in guest_apps.DEAD:
             raise
     # Libvirt before 7.10, and guests with more cards than guestInfo has room for.
     addresses = domain.interfaceAddresses(libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_AGENT, 0)

@@ -33,6 +33,16 @@ ANSWER_S: Final = 5
 RUN_S: Final = 15.0
 POLL_S: Final = 0.5
 
+DEAD: Final = frozenset(
+    {
+        libvirt.VIR_ERR_AGENT_UNRESPONSIVE,
+        libvirt.VIR_ERR_AGENT_UNSYNCED,
+        libvirt.VIR_ERR_OPERATION_INVALID,
+        libvirt.VIR_ERR_NO_DOMAIN,
+    }
+)
+"""After these there is no use in another question: the agent is silent, the domain does not run, or is gone."""
+
 Command: TypeAlias = Callable[[str, dict[str, object]], Any]
 """Sends one command with its arguments to the agent and gives what it returned. Raises libvirtError, ValueError."""
 
@@ -54,12 +64,19 @@ def installed(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> tuple[str, ...] | None:
-    """List the packages, sorted; None: the guest has no such program, forbids it, or does not finish in time."""
+    """List the packages, sorted; None: the guest has no such program, forbids it, or does not finish in time.
+
+    Raises libvirtError, of DEAD alone.
+    """
     for program in PROGRAMS:
         try:
             output = _output(command, program, clock, sleep)
-        except (libvirt.libvirtError, ValueError):
-            # ValueError: what came is no JSON, or not even text.
+        except libvirt.libvirtError as error:
+            if error.get_error_code() in DEAD:
+                raise
+            continue
+        except ValueError:
+            # What came is no JSON, or not even text.
             continue
         if output is not None:
             return packages(output, mended or Mended())

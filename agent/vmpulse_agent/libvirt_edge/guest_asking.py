@@ -14,7 +14,7 @@ import libvirt
 
 from vmpulse_agent.errors import HypervisorError, HypervisorTimeout, HypervisorUnavailable
 from vmpulse_agent.libvirt_edge import guest_agent
-from vmpulse_agent.libvirt_edge.guest_agent import GuestFacts
+from vmpulse_agent.libvirt_edge.guest_memory import GuestMemory
 from vmpulse_agent.libvirt_edge.guest_pace import GuestPace, Question, Topic
 from vmpulse_contract.identity import vm_text
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from vmpulse_agent.libvirt_edge.connection import Connection
+    from vmpulse_agent.libvirt_edge.guest_agent import GuestFacts
     from vmpulse_agent.libvirt_edge.handles import Askers, Handles
     from vmpulse_agent.libvirt_edge.threads import Lane
     from vmpulse_agent.measures import Mended
@@ -31,6 +32,8 @@ log = logging.getLogger(__name__)
 
 HANG_POLL_S: Final = 1.0
 """How often it is looked whether a call that hangs has ended."""
+ANSWER_DEADLINE_S: Final = 6.0
+"""libvirt gives up an agent that does not take part in the handshake after 5 s. What takes longer than that hangs."""
 APPS_DEADLINE_S: Final = 30.0
 """A package list is made by a program in the guest."""
 
@@ -42,7 +45,8 @@ class GuestAsking:
         connection: to libvirt.
         lane: threads, as many as guest_pace.WIDTH.
         askers: lends each call a connection.
-        changed: called when a guest says something new, or has not answered its first question.
+        changed: called when a guest says something new, has not answered its first question, or has not answered for
+            so long that what it said is told no more.
         mended: where it is counted what had to be taken out of answers.
     """
 
@@ -61,7 +65,7 @@ class GuestAsking:
         self._mended = mended
         topics = set(Topic) if connection.options.guest_exec_apps else set(Topic) - {Topic.APPS}
         self._pace = GuestPace(topics)
-        self._facts: dict[VmId, GuestFacts] = {}
+        self._memory = GuestMemory()
         self._lives: dict[VmId, int] = {}
         self._silent: frozenset[VmId] = frozenset()
         self._wake = asyncio.Event()
@@ -88,8 +92,8 @@ class GuestAsking:
     # --- what is known ------------------------------------------------------------------------------------------
 
     def facts(self, vm: VmId) -> GuestFacts | None:
-        """What the guest has said since its channel opened; None: nothing yet."""
-        return self._facts.get(vm)
+        """What the guest has said since its channel opened, as far as it is still told; None: nothing yet."""
+        return self._memory.facts(vm)
 
     def pending(self, vm: VmId) -> bool:
         """Whether the guest has been told to be asked, and has neither answered nor failed to yet."""
@@ -109,7 +113,7 @@ class GuestAsking:
         """Take note of the state of a guest agent's channel, as the XML tells it, in this life of the domain."""
         if not connected or self._lives.get(vm) != domain_id:
             self._pace.closed(vm)
-            self._facts.pop(vm, None)
+            self._memory.forget(vm)
             self._lives.pop(vm, None)
         if connected and not self._pace.open(vm):
             self._lives[vm] = domain_id
@@ -119,13 +123,18 @@ class GuestAsking:
     def keep_only(self, present: Collection[VmId]) -> None:
         """Forget guests whose domains have ended without a word."""
         self._pace.keep_only(present)
-        for known in (self._facts, self._lives):
-            for vm in [vm for vm in known if vm not in present]:
-                del known[vm]
+        self._memory.keep_only(present)
+        for vm in [vm for vm in self._lives if vm not in present]:
+            del self._lives[vm]
 
     def silent(self, vms: frozenset[VmId]) -> None:
         """Take note of the domains whose monitor hangs: their agents do not answer either, so they are not asked."""
         self._silent = vms
+
+    def back(self) -> None:
+        """The connection is back: guests may be asked again, or no more."""
+        self._memory.excuse_all(self._now())
+        self._wake.set()
 
     # --- asking -------------------------------------------------------------------------------------------------
 
@@ -138,13 +147,15 @@ class GuestAsking:
                     await self._wake.wait()
 
     def _begin_due(self) -> float | None:
-        """Begin what is due; gives the seconds until something may be due again."""
+        """Begin what is due; gives the seconds until something may be due again, None: not before it is woken."""
         if not self._connection.asks_guests:
-            return HANG_POLL_S
+            return None
         self._let_go_of_ended()
+        for vm in self._memory.lapse(self._now()):
+            self._changed(vm)
         while (question := self._pace.next(self._now())) is not None:
             if question.vm in self._silent:
-                self._pace.postponed(question, self._now())
+                self._excuse(question)
                 continue
             task = asyncio.create_task(self._ask(question))
             self._asking.add(task)
@@ -161,33 +172,33 @@ class GuestAsking:
                 self._pace.failed(question, self._now())
 
     async def _ask(self, question: Question) -> None:
-        deadline_s = APPS_DEADLINE_S if Topic.APPS in question.topics else self._connection.options.guest_deadline_s
         first = self._pace.pending(question.vm)
         try:
-            found = await self._connection.call(
-                self._lane,
-                _key(question),
-                lambda handles: self._ask_one(handles, question),
-                deadline_s,
-                discard=lambda found: self._answered(question, found),
-            )
+            self._answered(question, await self._call(question))
+            first = False
         except HypervisorTimeout:
             self._pace.hangs(question)
-        except HypervisorUnavailable:
-            self._pace.postponed(question, self._now())
         except HypervisorError as error:
             log.debug("the guest agent of %s gave nothing: %s", vm_text(question.vm), error)
-            if _not_running(error):
-                self._pace.postponed(question, self._now())
-            else:
-                self._pace.failed(question, self._now())
-        else:
-            self._answered(question, found)
-            first = False
+            self._failed(question, error)
+        except Exception:
+            # Whatever a guest may have brought about, it must not cost the guest's place for ever.
+            log.exception("what the guest agent of %s said could not be taken in", vm_text(question.vm))
+            self._pace.failed(question, self._now())
         self._wake.set()
         self._ended.set()
         if first:
             self._changed(question.vm)
+
+    async def _call(self, question: Question) -> GuestFacts:
+        """Raises HypervisorError."""
+        return await self._connection.call(
+            self._lane,
+            _key(question),
+            lambda handles: self._ask_one(handles, question),
+            APPS_DEADLINE_S if Topic.APPS in question.topics else ANSWER_DEADLINE_S,
+            discard=lambda found: self._answered(question, found),
+        )
 
     def _ask_one(self, handles: Handles, question: Question) -> GuestFacts:
         """For the lane. Raises libvirtError."""
@@ -200,12 +211,22 @@ class GuestAsking:
         self._pace.answered(question, self._now())
         if not current:
             return
-        known = self._facts.get(question.vm)
-        self._facts[question.vm] = now_known = (known or GuestFacts()).updated(found)
         self._wake.set()
-        # How full file systems are is told with the device statistics, at their pace.
-        if known is None or known._replace(usage=None) != now_known._replace(usage=None):
+        if self._memory.heard(question.vm, found, self._now()):
             self._changed(question.vm)
+
+    def _failed(self, question: Question, error: HypervisorError) -> None:
+        """Nobody is to blame for a domain that does not run, nor for a connection that was lost."""
+        away = isinstance(error, HypervisorUnavailable) or not self._connection.asks_guests
+        if away or _not_running(error):
+            self._excuse(question)
+        else:
+            self._pace.failed(question, self._now())
+
+    def _excuse(self, question: Question) -> None:
+        self._pace.postponed(question, self._now())
+        if self._pace.current(question):
+            self._memory.excuse(question.vm, self._now())
 
 
 def _key(question: Question) -> tuple[str, VmId]:

@@ -4,31 +4,39 @@ Rules of this file.
 - Only guests whose channel is open are asked; one call at a time each.
 - Eager at first: for two minutes after the channel has opened, all topics each 5 s until one question was answered,
   then each 10 s: addresses come late in a boot. Then slowly, each topic at its own pace.
-- A call that misses its deadline goes on and keeps its thread, for libvirt has no timeout for it that would not be kept
-  in the domain. Its guest is a *suspect* and is asked again only when the call has ended, ever more rarely.
-- So that guests which hang starve nobody: suspects have at most two of the six threads; together with *newcomers*, who
-  have not answered yet either, four. At least two are left to those who have answered. While half of all threads hang,
-  nobody is asked what a guest can hang on without ill will: file systems (a dead NFS server) and package lists.
+- A call that misses its deadline *hangs*: it goes on and keeps its thread, for libvirt has no timeout for it that would
+  not be kept in the domain. Its guest is not asked again before it has ended.
+- A guest whose last call failed, or hung until it ended, is a *suspect*, asked ever more rarely until it answers in
+  time. One that has neither answered nor failed yet is a *newcomer*.
+- Of the threads in which nothing hangs two are left to those who have answered, and one to newcomers and suspects,
+  whose turn is by when they are due; where only two are left, one each, and the very last is for those who have
+  answered. So four that hang for ever keep nobody from being asked. Suspects take no more than two at a time, less the
+  calls that hang, yet always one.
+- No more than three calls at once, those that hang for whatever reason included, ask for what a guest can hang on
+  without ill will: file systems (a dead NFS server) and package lists. So that alone never takes more than three.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from heapq import heappop, heappush
 from math import inf
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Collection, Iterator
 
     from vmpulse_contract.identity import VmId
 
 WIDTH: Final = 6
 """Calls at once, each in a thread and on a connection of its own; of libvirtd's 20 workers looks may hold 11."""
+PROVEN_ONLY: Final = 2
+"""Of the threads in which nothing hangs: those left to guests that have answered."""
 SUSPECTS: Final = 2
-UNPROVEN: Final = 4
-"""Of these: calls to suspects, and to suspects and newcomers together."""
+"""Calls to suspects at once, those that hang included; one may be made all the same."""
+RISKY: Final = 3
+"""Calls at once that ask for what can be hung on, those that hang included."""
 EAGER_S: Final = 120.0
 EAGER_RETRY_S: Final = 5.0
 EAGER_AGAIN_S: Final = 10.0
@@ -75,6 +83,7 @@ class _Guest:
     opening: int
     opened_at: float
     due: dict[Topic, float]
+    """When each topic is to be asked for."""
     standing: Standing = Standing.NEWCOMER
     failures: int = 0
     judged: bool = False
@@ -99,7 +108,6 @@ class GuestPace:
         self._topics = frozenset(topics)
         self._guests: dict[VmId, _Guest] = {}
         self._calls: dict[VmId, _Call] = {}
-        self._queues: dict[Standing, list[tuple[float, int, VmId]]] = {standing: [] for standing in Standing}
         self._openings = 0
 
     # --- inputs -------------------------------------------------------------------------------------------------
@@ -114,7 +122,6 @@ class GuestPace:
         if Topic.APPS in guest.due:
             guest.due[Topic.APPS] = now + EAGER_S
         self._guests[vm] = guest
-        self._queue(vm)
 
     def closed(self, vm: VmId) -> None:
         """A guest's channel has closed, or its life has ended. A call that goes on keeps its thread until it ends."""
@@ -127,16 +134,16 @@ class GuestPace:
 
     def answered(self, question: Question, now: float) -> None:
         """A call has ended with an answer, be it that the guest knows nothing of a topic."""
-        self._calls.pop(question.vm, None)
+        call = self._calls.pop(question.vm, None)
         guest = self._asked(question)
         if guest is None:
             return
-        guest.standing, guest.failures, guest.judged = Standing.PROVEN, 0, True
+        late = call is not None and call.hangs
+        guest.standing, guest.failures, guest.judged = Standing.SUSPECT if late else Standing.PROVEN, 0, True
         eager = now - guest.opened_at < EAGER_S
         for topic in question.topics:
             pause = EAGER_AGAIN_S if eager and topic is not Topic.APPS else SLOW_S[topic]
             guest.due[topic] = now + pause
-        self._queue(question.vm)
 
     def failed(self, question: Question, now: float) -> None:
         """A call has ended without an answer."""
@@ -148,7 +155,7 @@ class GuestPace:
         guest.failures += 1
         eager = now - guest.opened_at < EAGER_S
         pause = EAGER_RETRY_S if eager else min(RETRY_S * 2.0 ** min(guest.failures - 1, 8), RETRY_MOST_S)
-        self._put_off(question, guest, now + pause)
+        _put_off(guest, now + pause)
 
     def postponed(self, question: Question, now: float) -> None:
         """A call could not be made, or not at this time; the guest is not to blame."""
@@ -156,13 +163,13 @@ class GuestPace:
         guest = self._asked(question)
         if guest is not None:
             guest.judged = True
-            self._put_off(question, guest, now + POSTPONED_S)
+            _put_off(guest, now + POSTPONED_S)
 
     def hangs(self, question: Question) -> None:
         """A call has missed its deadline and goes on."""
         call = self._calls.get(question.vm)
         if call is not None and call.question == question:
-            call.hangs, call.standing = True, Standing.SUSPECT
+            call.hangs = True
         guest = self._asked(question)
         if guest is not None:
             guest.standing, guest.judged = Standing.SUSPECT, True
@@ -171,25 +178,19 @@ class GuestPace:
 
     def next(self, now: float) -> Question | None:
         """The call to make now, which counts as begun; None: none may be made."""
-        best: tuple[float, int, VmId] | None = None
-        for standing in self._with_room():
-            head = self._head(standing)
-            if head is not None and head[0] <= now and (best is None or head < best):
-                best = head
-        if best is None:
+        first = self._first()
+        if first is None or first[0] > now:
             return None
-        vm = best[2]
+        vm = first[2]
         guest = self._guests[vm]
-        heappop(self._queues[guest.standing])
         question = Question(vm, self._due_topics(guest, now), guest.opening)
         self._calls[vm] = _Call(question, guest.standing)
         return question
 
     def next_at(self) -> float | None:
         """When to ask ``next`` again, if nothing ends before; None: only an input brings anything."""
-        heads = (self._head(standing) for standing in self._with_room())
-        earliest = min((head[0] for head in heads if head is not None), default=inf)
-        return None if earliest == inf else earliest
+        first = self._first()
+        return None if first is None or first[0] == inf else first[0]
 
     def open(self, vm: VmId) -> bool:
         """Whether the guest's channel is open, as far as we were told."""
@@ -215,65 +216,51 @@ class GuestPace:
 
     # --- within -------------------------------------------------------------------------------------------------
 
+    def _first(self) -> tuple[float, int, VmId] | None:
+        """Who is to be asked next of those that may be, and when."""
+        room, topics, calls = tuple(self._with_room()), self._allowed(), self._calls
+        first: tuple[float, int, VmId] | None = None
+        if not room:
+            return None
+        for vm, guest in self._guests.items():
+            if guest.standing in room and vm not in calls:
+                due = guest.due
+                at = min([due[topic] for topic in topics], default=inf)
+                if first is None or (at, guest.opening) < first:
+                    first = (at, guest.opening, vm)
+        return first
+
     def _with_room(self) -> Iterator[Standing]:
         """Standings of which one more guest may be asked."""
-        if len(self._calls) >= WIDTH:
+        live = Counter(call.standing for call in self._calls.values() if not call.hangs)
+        hanging = len(self._calls) - live.total()
+        threads = WIDTH - hanging
+        if live.total() >= threads:
             return
-        yield Standing.PROVEN
-        unproven = self._count(lambda call: call.standing is not Standing.PROVEN)
-        if unproven < UNPROVEN:
+        if live[Standing.PROVEN] < max(threads - 1, 1):
+            yield Standing.PROVEN
+        if live[Standing.NEWCOMER] + live[Standing.SUSPECT] < max(threads - PROVEN_ONLY, min(threads - 1, 1)):
             yield Standing.NEWCOMER
-            if self._count(lambda call: call.standing is Standing.SUSPECT) < SUSPECTS:
+            if live[Standing.SUSPECT] < max(SUSPECTS - hanging, 1):
                 yield Standing.SUSPECT
 
-    def _count(self, such: Callable[[_Call], bool]) -> int:
-        return sum(map(such, self._calls.values()))
-
     def _asked(self, question: Question) -> _Guest | None:
+        """The guest, unless its channel has opened anew while a call of before went on."""
         guest = self._guests.get(question.vm)
-        if guest is None:
-            return None
-        if guest.opening != question.opening:
-            # Its channel has opened anew while a call of before went on: now it may be asked.
-            self._queue(question.vm)
-            return None
-        return guest
-
-    def _put_off(self, question: Question, guest: _Guest, until: float) -> None:
-        """Ask nothing before *until*."""
-        for topic, at in guest.due.items():
-            guest.due[topic] = max(until, at)
-        self._queue(question.vm)
-
-    def _queue(self, vm: VmId) -> None:
-        guest = self._guests[vm]
-        if vm not in self._calls:
-            heappush(self._queues[guest.standing], (self._when(guest), guest.opening, vm))
-
-    def _head(self, standing: Standing) -> tuple[float, int, VmId] | None:
-        """The first of a queue that still holds: guests change their standing, close, or are being asked."""
-        queue = self._queues[standing]
-        while queue:
-            at, opening, vm = queue[0]
-            guest = self._guests.get(vm)
-            if guest is not None and guest.opening == opening and guest.standing is standing and vm not in self._calls:
-                when = self._when(guest)
-                if when == at:
-                    return queue[0]
-                # What was due may not be asked now, or may be asked again.
-                heappop(queue)
-                heappush(queue, (when, opening, vm))
-            else:
-                heappop(queue)
-        return None
-
-    def _when(self, guest: _Guest) -> float:
-        return min((at for topic, at in guest.due.items() if self._allowed(topic)), default=inf)
+        return guest if guest is not None and guest.opening == question.opening else None
 
     def _due_topics(self, guest: _Guest, now: float) -> frozenset[Topic]:
-        due = {topic for topic, at in guest.due.items() if at <= now + TOGETHER_S and self._allowed(topic)}
+        due = {topic for topic in self._allowed() if guest.due[topic] <= now + TOGETHER_S}
         # A package list takes long, and must not keep the rest waiting.
         return frozenset(due - {Topic.APPS} or due)
 
-    def _allowed(self, topic: Topic) -> bool:
-        return topic not in HANGABLE or self._count(lambda call: call.hangs) < WIDTH // 2
+    def _allowed(self) -> frozenset[Topic]:
+        """What may be asked for now."""
+        risky = sum(1 for call in self._calls.values() if call.hangs or call.question.topics & HANGABLE)
+        return self._topics if risky < RISKY else self._topics - HANGABLE
+
+
+def _put_off(guest: _Guest, until: float) -> None:
+    """Ask nothing before *until*."""
+    for topic, at in guest.due.items():
+        guest.due[topic] = max(until, at)

@@ -14,9 +14,9 @@ import libvirt
 
 from vmpulse_agent.errors import HypervisorUnavailable
 from vmpulse_agent.libvirt_edge import complaints, events, guest_pace, stats
-from vmpulse_agent.libvirt_edge.opening import Opener
+from vmpulse_agent.libvirt_edge.opening import Opener, close_each
 from vmpulse_agent.libvirt_edge.options import LibvirtOptions, is_test
-from vmpulse_agent.libvirt_edge.slots import Slot
+from vmpulse_agent.libvirt_edge.slots import Openings, Slot
 from vmpulse_contract.identity import VmId
 
 T = TypeVar("T")
@@ -30,65 +30,99 @@ _CLOSE_REASONS: Final = {
     libvirt.VIR_CONNECT_CLOSE_REASON_KEEPALIVE: "the daemon does not answer keepalives",
     libvirt.VIR_CONNECT_CLOSE_REASON_ERROR: "the connection broke",
 }
-
-
+GRANT_SHARE: Final = 0.5
+"""Of the connect deadline: how long it is waited for whether guest agents may be asked."""
 ASKERS: Final[Callable[[Handles], tuple[Slot, ...]]] = attrgetter("askers")
 GUESTS: Final[Callable[[Handles], tuple[Slot, ...]]] = attrgetter("guests")
 """Which of the connections Askers lends."""
 
 
-class Handles(NamedTuple):
-    """The open connections and the flags that this driver takes.
+class Plan(NamedTuple):
+    """What is to be opened, and how.
 
-    ``guests`` are for guest agents, none where these cannot be asked; ``refused`` says why, where the setting would
-    allow it.
+    ``deliver`` is called in libvirt's event thread for each event, ``lost`` there with the reason when any of the
+    connections breaks. ``askers``: how many connections there may be for calls that may hang. ``openings`` are for
+    them, ``guest_openings`` for those to ask guests through: one kind must not wait for the other.
     """
+
+    options: LibvirtOptions
+    deliver: Callable[[events.RawEvent], None]
+    lost: Callable[[str], None]
+    askers: int
+    openings: Openings
+    guest_openings: Openings
+
+
+class GuestAccess:
+    """Whether guest agents may be asked through the read-write connections; *slots* are none where nobody may."""
+
+    def __init__(self, slots: tuple[Slot, ...]) -> None:
+        self._slots = slots
+        self.refused: str | None = None
+        """Why not, where the setting would allow it."""
+
+    @property
+    def granted(self) -> bool:
+        """Whether they may."""
+        return bool(self._slots) and self.refused is None
+
+    def find_out(self, wait_s: float) -> None:
+        """Ask the daemon, unless it has granted it. It may refuse now and grant later: polkit may be starting."""
+        if not self._slots:
+            return
+        try:
+            self._slots[0].get(wait_s)
+        except HypervisorUnavailable as error:
+            self.refused = str(error)
+        else:
+            self.refused = None
+
+
+class Handles(NamedTuple):
+    """The open connections and the flags that this driver takes. ``guests`` are for guest agents, if ``access``."""
 
     watch: libvirt.virConnect
     askers: tuple[Slot, ...]
     detail: libvirt.virConnect
     guests: tuple[Slot, ...]
+    access: GuestAccess
     look_groups: int
     device_groups: int
     nowait: int
     domains: dict[VmId, libvirt.virDomain]
-    refused: str | None = None
     registrations: tuple[int, ...] = ()
-
-    def distinct(self) -> list[libvirt.virConnect]:
-        """Each open connection once: with the test driver they are the same."""
-        found: list[libvirt.virConnect] = []
-        for connection in (self.watch, self.detail, *(slot.opened for slot in (*self.askers, *self.guests))):
-            if connection is not None and connection not in found:
-                found.append(connection)
-        return found
 
     def alive(self) -> bool:
         """Whether all connections stand, as far as this side knows."""
-        return all(_is_alive(connection) for connection in self.distinct())
+        opened = (slot.opened for slot in (*self.askers, *self.guests))
+        return all(_is_alive(one) for one in _distinct((self.watch, self.detail, *opened)))
+
+    def retire(self) -> list[libvirt.virConnect]:
+        """Give each open connection once, to be closed: with the test driver they are the same."""
+        return _distinct((self.watch, self.detail, *(slot.retire() for slot in (*self.askers, *self.guests))))
 
 
-def open_handles(
-    options: LibvirtOptions, deliver: Callable[[events.RawEvent], None], lost: Callable[[str], None], askers: int
-) -> Held:
+def open_handles(plan: Plan) -> Held:
     """Open what is always needed; the rest is opened by who needs it.
-
-    Args:
-        options: where and how.
-        deliver: called in libvirt's event thread for each event.
-        lost: called there with the reason when any of the connections breaks.
-        askers: how many connections there may be for calls that may hang.
 
     Raises:
         HypervisorUnavailable: the message says how to mend it.
     """
     opened: list[libvirt.virConnect] = []
-    opener = Opener(options)
     try:
-        return Held(_open(options, deliver, lost, opened, opener, askers))
-    except libvirt.libvirtError as error:
-        _close_each(opened)
-        raise complaints.unavailable(options.uri, error, opener.refusal) from error
+        held = Held(_open(plan, opened))
+    except BaseException as error:
+        close_each(opened)
+        if isinstance(error, libvirt.libvirtError):
+            raise complaints.unavailable(plan.options.uri, error) from error
+        raise
+    try:
+        # A daemon that asks polkit, and polkit hangs, must not keep us from all the rest.
+        held.handles.access.find_out(GRANT_SHARE * plan.options.connect_deadline_s)
+    except BaseException:
+        held.close()
+        raise
+    return held
 
 
 class Askers:
@@ -165,64 +199,60 @@ def _close_handles(handles: Handles) -> None:
     for registration in handles.registrations:
         with contextlib.suppress(libvirt.libvirtError):
             handles.watch.domainEventDeregisterAny(registration)
-    _close_each(handles.distinct())
+    close_each(handles.retire())
 
 
-def _open(  # noqa: PLR0917 - the arguments of open_handles, and what it keeps of them
-    options: LibvirtOptions,
-    deliver: Callable[[events.RawEvent], None],
-    lost: Callable[[str], None],
-    opened: list[libvirt.virConnect],
-    opener: Opener,
-    askers_wanted: int,
-) -> Handles:
-    def connect(*, read_only: bool = True) -> libvirt.virConnect:
-        connection = opener.open(read_only=read_only)
-        opened.append(connection)
-        _watch_over(connection, options, lost)
+def _open(plan: Plan, opened: list[libvirt.virConnect]) -> Handles:
+    def first() -> libvirt.virConnect:
+        opened.append(connection := _connect(plan))
         return connection
 
-    watch = connect()
+    watch = first()
     # The domains of a test connection are its own: another connection would see others.
-    apart = not is_test(options.uri)
-    askers = tuple(Slot(connect) for _ in range(askers_wanted)) if apart else (Slot(connect, watch),)
-    detail = connect() if apart else watch
-    guests: tuple[Slot, ...] = ()
-    refused = None
-    if options.guest_agent and apart:
-        guest, refused = _guest_connection(opener, connect, opened)
-        if guest is not None:
-            write = partial(connect, read_only=False)
-            guests = (Slot(write, guest), *(Slot(write) for _ in range(guest_pace.WIDTH - 1)))
+    apart = not is_test(plan.options.uri)
+    # The first look needs one of them.
+    asker = Slot(partial(_connect, plan), plan.openings, first() if apart else watch)
+    more = (Slot(partial(_connect, plan), plan.openings) for _ in range(plan.askers - 1 if apart else 0))
+    width = guest_pace.WIDTH if plan.options.guest_agent and apart else 0
+    guests = tuple(Slot(partial(_connect_writing, plan), plan.guest_openings) for _ in range(width))
     return Handles(
         watch=watch,
-        askers=askers,
-        detail=detail,
+        askers=(asker, *more),
+        detail=first() if apart else watch,
         guests=guests,
+        access=GuestAccess(guests),
         look_groups=_supported(watch, stats.LOOK_GROUPS),
         device_groups=_supported(watch, stats.DEVICE_GROUPS),
         nowait=_supported_nowait(watch),
         domains={},
-        refused=refused,
         # Last, so that whatever fails leaves no registration behind.
-        registrations=tuple(events.register(watch, deliver)),
+        registrations=tuple(events.register(watch, plan.deliver)),
     )
 
 
-def _guest_connection(
-    opener: Opener, connect: Callable[..., libvirt.virConnect], opened: list[libvirt.virConnect]
-) -> tuple[libvirt.virConnect | None, str | None]:
-    """Open the read-write connection, or say why there is none."""
+def _connect(plan: Plan) -> libvirt.virConnect:
+    """Open a read-only connection. Raises HypervisorUnavailable."""
+    opener = Opener(plan.options)
     try:
-        connection = connect(read_only=False)
+        connection = opener.open(read_only=True)
     except libvirt.libvirtError as error:
-        return None, complaints.one_line(error, opener.uri)
+        raise complaints.unavailable(plan.options.uri, error, opener.refusal) from error
+    _watch_over(connection, plan)
+    return connection
+
+
+def _connect_writing(plan: Plan) -> libvirt.virConnect:
+    """Open a connection that guest agents may be asked through. Raises HypervisorUnavailable, and says why."""
+    try:
+        connection = Opener(plan.options).open(read_only=False)
+    except libvirt.libvirtError as error:
+        raise HypervisorUnavailable(complaints.one_line(error, plan.options.uri)) from error
     refused = _write_refusal(connection)
-    if refused is None:
-        return connection, None
-    opened.remove(connection)
-    _close_each([connection])
-    return None, refused
+    if refused is not None:
+        close_each([connection])
+        raise HypervisorUnavailable(refused)
+    _watch_over(connection, plan)
+    return connection
 
 
 def _write_refusal(connection: libvirt.virConnect) -> str | None:
@@ -239,14 +269,14 @@ def _write_refusal(connection: libvirt.virConnect) -> str | None:
     return None
 
 
-def _watch_over(connection: libvirt.virConnect, options: LibvirtOptions, lost: Callable[[str], None]) -> None:
+def _watch_over(connection: libvirt.virConnect, plan: Plan) -> None:
     def closed(_connection: libvirt.virConnect, reason: int, _opaque: object) -> None:
         if reason != libvirt.VIR_CONNECT_CLOSE_REASON_CLIENT:
-            lost(_CLOSE_REASONS.get(reason, f"closed for reason {reason}"))
+            plan.lost(_CLOSE_REASONS.get(reason, f"closed for reason {reason}"))
 
     # Drivers that live in our own process support neither and need neither.
     with contextlib.suppress(libvirt.libvirtError):
-        connection.setKeepAlive(options.keepalive_interval_s, options.keepalive_count)
+        connection.setKeepAlive(plan.options.keepalive_interval_s, plan.options.keepalive_count)
     with contextlib.suppress(libvirt.libvirtError):
         connection.registerCloseCallback(closed, None)
 
@@ -287,9 +317,9 @@ def _is_alive(connection: libvirt.virConnect) -> bool:
         return True
 
 
-def _close_each(connections: Iterable[libvirt.virConnect]) -> None:
+def _distinct(connections: Iterable[libvirt.virConnect | None]) -> list[libvirt.virConnect]:
+    found: list[libvirt.virConnect] = []
     for connection in connections:
-        with contextlib.suppress(libvirt.libvirtError):
-            connection.unregisterCloseCallback()
-        with contextlib.suppress(libvirt.libvirtError):
-            connection.close()
+        if connection is not None and connection not in found:
+            found.append(connection)
+    return found

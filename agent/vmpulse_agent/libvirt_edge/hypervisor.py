@@ -7,17 +7,20 @@ the last look, and belongs to the event loop, except for what the lanes fill (to
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterator
+from functools import wraps
 from itertools import count
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
 import libvirt
 
-from vmpulse_agent.errors import HypervisorError, HypervisorTimeout
+from vmpulse_agent.errors import HypervisorError, HypervisorTimeout, HypervisorUnavailable
 from vmpulse_agent.hypervisor import (
     ConnectionBack,
     ConnectionLost,
+    DeviceCounters,
     DeviceSample,
     DomainLook,
     HypervisorEvent,
@@ -36,12 +39,14 @@ from vmpulse_agent.libvirt_edge.guest_agent import GuestFacts
 from vmpulse_agent.libvirt_edge.guest_asking import GuestAsking
 from vmpulse_agent.libvirt_edge.handles import GUESTS, Askers, Handles
 from vmpulse_agent.libvirt_edge.host_stats import CpuTicks
-from vmpulse_agent.libvirt_edge.lanes import lanes
+from vmpulse_agent.libvirt_edge.lanes import Lanes, lanes
 from vmpulse_agent.libvirt_edge.options import LibvirtOptions, is_local_qemu
+from vmpulse_agent.libvirt_edge.questions import Questions, Topic
 from vmpulse_agent.libvirt_edge.reading import DomainReading
 from vmpulse_agent.libvirt_edge.stats import Moment
 from vmpulse_agent.libvirt_edge.status import pause_code
 from vmpulse_agent.libvirt_edge.surveys import Survey, Surveyor
+from vmpulse_agent.libvirt_edge.threads import Lane
 from vmpulse_agent.libvirt_edge.tokens import Lives
 from vmpulse_agent.measures import Calls
 from vmpulse_contract.identity import VmId, vm_text
@@ -52,10 +57,13 @@ from vmpulse_contract.verbs import HostStats
 if TYPE_CHECKING:
     from vmpulse_agent.hypervisor import Hypervisor
 
+P = ParamSpec("P")
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 HOST_DEADLINE_S: Final = 2.0
+AGAIN_S: Final = 0.25
+"""After which a sample asks those again that another client was just asking: its call takes some milliseconds."""
 _POSTCOPY_FAILED: Final = frozenset(
     {
         (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_POSTCOPY_FAILED),
@@ -76,6 +84,35 @@ _UNTIL_EVENT: Final = frozenset({Role.DESTINATION, Role.RESTORING})
 _GUEST_SECTIONS: Final = frozenset({Section.STATUS, Section.GUEST_DETAILS})
 
 
+def _guarded(
+    lane: Callable[[Lanes], Lane],
+) -> Callable[
+    [Callable[Concatenate[LibvirtHypervisor, P], Coroutine[Any, Any, T]]],
+    Callable[Concatenate[LibvirtHypervisor, P], Coroutine[Any, Any, T]],
+]:
+    """Let nothing but a HypervisorError out of a method of the port, and count what else there was in a lane's errors.
+
+    Whoever calls goes on after a HypervisorError; any other would end all work for the host.
+    """
+
+    def guarded(
+        method: Callable[Concatenate[LibvirtHypervisor, P], Coroutine[Any, Any, T]],
+    ) -> Callable[Concatenate[LibvirtHypervisor, P], Coroutine[Any, Any, T]]:
+        @wraps(method)
+        async def call(self: LibvirtHypervisor, /, *args: P.args, **named: P.kwargs) -> T:
+            try:
+                return await method(self, *args, **named)
+            except HypervisorError:
+                raise
+            except Exception as error:
+                lane(self._lanes).measure.errors += 1
+                raise self._connection.faults.made(method.__name__, error) from error
+
+        return call
+
+    return guarded
+
+
 class LibvirtHypervisor:
     """The hypervisor port (see vmpulse_agent.hypervisor) on one libvirt.
 
@@ -88,13 +125,13 @@ class LibvirtHypervisor:
         self.options = options or LibvirtOptions()
         calls = calls or Calls()
         self._lanes = lanes(calls)
-        listener = Listener(self._heard, self._lost, self._back)
+        listener = Listener(self._heard, self._lost, self._back, self._say_what_is_lacking)
         self._connection = Connection(self.options, listener, self._lanes.hangable, calls.of("connect"))
         self._askers = Askers()
         self._mended = calls.mended
         self._calls = count()
         self._notify: Notify | None = None
-        self._lives = Lives(self.options.run_dir if is_local_qemu(self.options.uri) else None)
+        self._lives = self._new_lives()
         self._surveyor = Surveyor(self._connection, self._lanes, self._lives, self._askers)
         self._devices = bulk.Devices(self._lives)
         self._evidence = EvidenceBook()
@@ -103,10 +140,14 @@ class LibvirtHypervisor:
         )
         self._settling = True
         self._withheld: set[VmId] = set()
+        self._questions = Questions(self._connection, self._lanes.job, self._askers)
         self._asking_roles: dict[VmId, asyncio.Task[None]] = {}
         self._role_refused: set[VmId] = set()
+        self._disks_unasked: set[VmId] = set()
         self._last_look_s = float("-inf")
-        self._last_event_s = float("-inf")
+        self._last_looks: dict[VmId, DomainLook] = {}
+        self._heard_s: dict[VmId, float] = {}
+        """When each domain's last event came."""
         self._refused: set[VmId] = set()
         self._lacking: str | None = None
         self._ticks: CpuTicks | None = None
@@ -125,7 +166,7 @@ class LibvirtHypervisor:
         self._notify = None
         for task in self._asking_roles.values():
             task.cancel()
-        self._surveyor.forget()
+        self._surveyor.forget(self._lives)
         await self._guests.stop()
         for lane in self._lanes:
             lane.close()
@@ -141,22 +182,21 @@ class LibvirtHypervisor:
         """Why guest agents cannot be asked, although the setting allows it; None: nothing is amiss."""
         return self._connection.refused
 
+    @_guarded(lambda lanes: lanes.read)
     async def facts(self) -> HypervisorFacts:
         """Give the facts of the host. Raises HypervisorError."""
         key = ("facts", next(self._calls))
         return await self._connection.call(self._lanes.read, key, reading.host_facts, self.options.read_deadline_s)
 
-    def _apart(self, handles: Handles, work: Callable[[libvirt.virConnect], T]) -> T:
-        """Do what may hang on a connection of its own. For lanes."""
-        with self._askers.one(handles) as connection:
-            return work(connection)
+    def _new_lives(self) -> Lives:
+        return Lives(self.options.run_dir if is_local_qemu(self.options.uri) else None)
 
     def _say(self, event: HypervisorEvent) -> None:
         if self._notify is not None:
             self._notify(event)
 
     def _heard(self, event: events.RawEvent) -> None:
-        self._last_event_s = asyncio.get_running_loop().time()
+        self._heard_s[event.vm] = asyncio.get_running_loop().time()
         if event.kind in events.DEVICE_EVENTS:
             self._devices.forget(event.vm)
         if events.asks_role(event, self._evidence):
@@ -165,12 +205,20 @@ class LibvirtHypervisor:
             self._say(meaning)
 
     def _lost(self, why: str) -> None:
-        self._surveyor.forget()
+        """Forget what no event will mend: unseen, domains may begin anew under the same numbers, with other devices.
+
+        Calls of before that still go on fill what they were begun with, and that is gone. A life that goes on is found
+        again in the same place, with the same token.
+        """
+        self._lives = self._new_lives()
+        self._devices = bulk.Devices(self._lives)
+        self._surveyor.forget(self._lives)
         self._evidence.forget_all()
         self._role_refused.clear()
         self._say(ConnectionLost(why))
 
     def _back(self) -> None:
+        self._guests.back()
         self._say_what_is_lacking()
         self._say(ConnectionBack())
 
@@ -185,46 +233,83 @@ class LibvirtHypervisor:
 
     # --- looks --------------------------------------------------------------------------------------------------
 
+    @_guarded(lambda lanes: lanes.look)
     async def look(self, *, states_only: bool = False) -> Look:
         """Look at all domains, active and inactive; see surveys. Raises HypervisorError."""
         survey = await (self._surveyor.states() if states_only else self._surveyor.whole())
         self._end_reboots(survey)
-        domains = [
-            stats.domain_look(
-                record, life, self._evidence.of(record.vm), answered=survey.answered[record.vm], moment=survey.moment
-            )
-            for record, life in survey.seen.values()
-        ]
+        domains = list(self._made(survey))
         if survey.partial:
             return Look(survey.moment.loop_s, domains, partial=True)
         self._remember(survey, domains)
         if not states_only:
-            self._guests.silent(frozenset(domain.vm for domain in domains if domain.answered is False))
+            silent = frozenset(domain.vm for domain in domains if domain.answered is False)
+            self._guests.silent(silent)
+            self._questions.silent(silent)
         return Look(survey.moment.loop_s, domains)
+
+    def _made(self, survey: Survey) -> Iterator[DomainLook]:
+        """Make the look of each domain by itself: one that cannot be made is as it was, and was not asked."""
+        for vm, seen in survey.seen.items():
+            evidence, answered = self._evidence.of(vm), survey.answered[vm]
+            try:
+                yield stats.domain_look(seen.record, seen.life, evidence, answered=answered, moment=survey.moment)
+            except Exception as error:  # noqa: BLE001 - whatever the data met, it costs one domain
+                yield self._as_it_was(vm, error)
+        for vm, fault in survey.faults.items():
+            if vm not in survey.seen:
+                yield self._as_it_was(vm, fault)
+
+    def _as_it_was(self, vm: VmId, error: Exception) -> DomainLook:
+        """It is there, and that is all that can be said: what is not told is no change, and no end."""
+        self._fault(self._lanes.look, error)
+        known = self._last_looks.get(vm)
+        if known is None:
+            return DomainLook(vm, 0, VmStatus.UNKNOWN, answered=None)
+        return known._replace(answered=None, elapsed_ms=None)
+
+    def _fault(self, lane: Lane, error: Exception) -> None:
+        lane.measure.errors += 1
+        self._connection.faults.tell(lane.name, error)
 
     def _end_reboots(self, survey: Survey) -> None:
         """A guest whose balloon driver has reported since its reboot runs again."""
-        for vm, rebooted_s in self._evidence.rebooting().items():
+        for vm in self._evidence.rebooting():
             seen = survey.seen.get(vm)
-            if seen is not None and stats.driver_reported_since(seen.record.stats, rebooted_s):
-                self._evidence.about(vm).rebooted_s = None
+            # A look of before the reboot knows a report of before.
+            if seen is not None and not self._heard_since(vm, survey.moment.loop_s):
+                self._evidence.about(vm).driver_reported(stats.driver_reported(seen.record.stats))
+
+    def _heard_since(self, vm: VmId, at: float) -> bool:
+        """Whether an event of this domain has come since."""
+        return self._heard_s.get(vm, float("-inf")) >= at
 
     def _remember(self, survey: Survey, domains: list[DomainLook]) -> None:
         for domain in domains:
             if domain.token and (domain.status in _BY_JOB or self._role_is_open(domain)):
                 self._ask_role(domain.vm)
+            if domain.answered and domain.vm in self._disks_unasked:
+                self._disks_unasked.discard(domain.vm)
+                self._say(SectionsStale(domain.vm, frozenset({Section.STATUS})))
         # An old look must not take away what is known of a domain that has come since.
-        if survey.moment.loop_s >= max(self._last_look_s, self._last_event_s):
+        if survey.moment.loop_s >= self._last_look_s:
             self._last_look_s = survey.moment.loop_s
+            self._last_looks = {domain.vm: domain for domain in domains}
             self._keep_only(survey)
 
     def _keep_only(self, survey: Survey) -> None:
-        incarnations = {(vm, seen.record.domain_id) for vm, seen in survey.seen.items() if seen.record.active}
-        self._evidence.keep_only(survey.seen.keys())
-        self._lives.keep_only(incarnations)
-        self._refused &= survey.seen.keys()
-        self._role_refused &= survey.seen.keys()
-        self._guests.keep_only({vm for vm, _ in incarnations})
+        """Forget what is over. A domain that has been heard of since the look began may be another life by now."""
+        active = {vm: seen.record.domain_id for vm, seen in survey.seen.items() if seen.record.active}
+        since = {vm for vm in self._heard_s if self._heard_since(vm, survey.moment.loop_s)} | survey.faults.keys()
+        present = survey.seen.keys() | since
+        self._evidence.keep_only(present)
+        self._lives.keep_only(active.items(), since)
+        self._refused &= present
+        self._role_refused &= present
+        self._disks_unasked &= present
+        self._questions.keep_only(present)
+        self._guests.keep_only(active.keys() | since)
+        self._heard_s = {vm: at for vm, at in self._heard_s.items() if vm in present}
 
     def _role_is_open(self, domain: DomainLook) -> bool:
         """Whether it has to be asked once: it may have been migrating or the like when we connected."""
@@ -241,13 +326,8 @@ class LibvirtHypervisor:
     async def _verify_role(self, vm: VmId) -> None:
         before, asked_s = self._evidence.of(vm).role, asyncio.get_running_loop().time()
         try:
-            role = await self._connection.call(
-                self._lanes.job,
-                ("role", vm),
-                lambda handles: self._apart(handles, lambda connection: reading.role(connection, vm)),
-                self.options.read_deadline_s,
-            )
-        except HypervisorTimeout:
+            role = await self._questions.ask(Topic.ROLE, vm, reading.role)
+        except (HypervisorTimeout, HypervisorUnavailable):
             return
         except HypervisorError:
             # As at the destination of a migration: not to be asked for at every look because nobody knows.
@@ -257,7 +337,7 @@ class LibvirtHypervisor:
         if before is not self._evidence.of(vm).role or before in _UNTIL_EVENT or role is before:
             return
         # That it was resumed meanwhile leaves no role behind, and nothing would ever end one taken on now.
-        if role in _UNTIL_EVENT and self._last_event_s >= asked_s:
+        if role in _UNTIL_EVENT and self._heard_since(vm, asked_s):
             return
         self._evidence.about(vm).role = role
         if {before, role} - {None, Role.NONE}:
@@ -265,12 +345,14 @@ class LibvirtHypervisor:
 
     # --- sections -----------------------------------------------------------------------------------------------
 
+    @_guarded(lambda lanes: lanes.read)
     async def read(self, vm: VmId, wanted: frozenset[Section]) -> SectionReading:
         """Read the wanted sections of one domain. Raises HypervisorError if it is gone or nothing can be read."""
+        lives = self._lives
         found = await self._connection.call(
             self._lanes.read,
             ("read", next(self._calls)),
-            lambda handles: reading.read_domain(handles, vm, wanted, self._lives, self._mended),
+            lambda handles: reading.read_domain(handles, vm, wanted, lives, self._mended),
             self.options.read_deadline_s,
         )
         if Section.CONFIG in wanted:
@@ -290,6 +372,7 @@ class LibvirtHypervisor:
             guest_details=self._guest_details(vm, found) if Section.GUEST_DETAILS in wanted else None,
         )
 
+    @_guarded(lambda lanes: lanes.guest)
     async def settle(self) -> None:
         """Wait for the guests' first answers; see the port."""
         await self._guests.settle(self.options.guest_deadline_s)
@@ -323,7 +406,10 @@ class LibvirtHypervisor:
             return Status()
         await self._find_disk_error(vm, found)
         self._note_reading(vm, found, found.facts)
-        evidence, said = self._evidence.of(vm), self._guests.facts(vm) or GuestFacts()
+        evidence, said = self._evidence.of(vm), None
+        if found.facts.agent_connected and self.asks_guests:
+            said = self._guests.facts(vm)
+        said = said or GuestFacts()
         return Status(
             time_offset=evidence.told_offset,
             client_ip=evidence.client_ip,
@@ -351,38 +437,66 @@ class LibvirtHypervisor:
         if not failed or self._evidence.of(vm).pause_code is not None:
             return
         try:
-            self._evidence.about(vm).pause_code = await self._connection.call(
-                self._lanes.job,
-                ("disks", vm),
-                lambda handles: self._apart(handles, lambda connection: reading.disk_error(connection, vm)),
-                self.options.read_deadline_s,
-            )
+            code = await self._questions.ask(Topic.DISKS, vm, reading.disk_error)
+        except HypervisorTimeout:
+            self._disks_unasked.add(vm)
         except HypervisorError:
             return
+        else:
+            self._evidence.about(vm).pause_code = code
 
     # --- statistics ---------------------------------------------------------------------------------------------
 
+    @_guarded(lambda lanes: lanes.device)
     async def device_sample(self) -> DeviceSample:
-        """Read the device counters of all active domains whose monitors do not hang. Raises HypervisorError."""
-        only = self._surveyor.trusted()
-        async with self._surveyor.turn():
-            moment = Moment.now()
-            taken = await self._connection.call(
-                self._lanes.device,
-                next(self._calls),
-                lambda handles: self._apart(
-                    handles, lambda connection: self._devices.sample(connection, handles, moment, only)
-                ),
-                self.options.device_deadline_s,
-            )
-        for vm, counters in taken.items():
-            said = self._guests.facts(vm)
-            if said is not None:
-                taken[vm] = counters._replace(usage=said.usage)
-        return DeviceSample(moment.loop_s, taken)
+        """Read the device counters of all active domains whose monitors do not hang. Raises HypervisorError.
 
+        A domain that was passed over, since another client was just asking its monitor, is asked once more. One that is
+        still passed over is left out: what was told of it stays, and says how old it is.
+        """
+        moment, taken = await self._sampled(self._surveyor.trusted())
+        passed_over = self._passed_over(taken)
+        if passed_over:
+            counters = {vm: one for vm, one in taken.counters.items() if vm not in passed_over}
+            counters |= await self._sampled_again(passed_over)
+        else:
+            counters = taken.counters
+        for vm, one in counters.items():
+            said = self._guests.facts(vm) if self.asks_guests else None
+            if said is not None:
+                counters[vm] = one._replace(usage=said.usage)
+        return DeviceSample(moment.loop_s, counters)
+
+    async def _sampled_again(self, vms: frozenset[VmId]) -> dict[VmId, DeviceCounters]:
+        await asyncio.sleep(AGAIN_S)
+        trusted = self._surveyor.trusted()
+        with contextlib.suppress(HypervisorError):
+            _, taken = await self._sampled(vms if trusted is None else vms & trusted)
+            passed_over = self._passed_over(taken)
+            return {vm: one for vm, one in taken.counters.items() if vm not in passed_over}
+        return {}
+
+    def _passed_over(self, taken: bulk.Sampled) -> frozenset[VmId]:
+        return frozenset(vm for vm in taken.bare if self._surveyor.gave(vm, taken.counters[vm].token))
+
+    async def _sampled(self, only: frozenset[VmId] | None) -> tuple[Moment, bulk.Sampled]:
+        async with self._surveyor.turn():
+            moment, devices = Moment.now(), self._devices
+
+            def work(handles: Handles) -> bulk.Sampled:
+                with self._askers.one(handles) as connection:
+                    return devices.sample(connection, handles, moment, only)
+
+            taken = await self._connection.call(
+                self._lanes.device, next(self._calls), work, self.options.device_deadline_s
+            )
+        for error in taken.faults.values():
+            self._fault(self._lanes.device, error)
+        return moment, taken
+
+    @_guarded(lambda lanes: lanes.host)
     async def host_stats(self) -> HostStats:
-        """Read the host's own statistics. Raises HypervisorTimeout."""
+        """Read the host's own statistics. Raises HypervisorError."""
         texts = await self._lanes.host.run("proc", host_stats.read, HOST_DEADLINE_S)
         found, self._ticks = host_stats.host_stats(texts, self._ticks)
         return found

@@ -44,7 +44,7 @@ def lanes(calls: Calls) -> Lanes:
         probe=lane("probe", 6),
         device=lane("device", 2),
         read=lane("read", 1),
-        job=lane("job", 1),
+        job=lane("job", 2),
         guest=lane("guest", guest_pace.WIDTH),
         host=lane("host", 1),
     )

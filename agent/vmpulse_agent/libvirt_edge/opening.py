@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterable
 from typing import Any, Final
 
 import libvirt
@@ -16,11 +18,12 @@ _GIVEN, _NOT_GIVEN = 0, -1
 
 
 class Opener:
-    """Opens connections, and remembers what the daemon asked for: libvirt's errors do not tell.
+    """Opens one connection, and remembers what the daemon asked for: libvirt's errors do not tell.
 
-    The password is read anew from its file at each opening, and only if it is asked for. So it can be changed while we
-    run, and it is nowhere kept. An auth file that the URI or libvirt's own configuration names is read by libvirt, and
-    only through ``openAuth``; what stands there is not asked for.
+    One for each opening, as several threads may be opening at once. The password is read anew from its file each time,
+    and only if it is asked for. So it can be changed while we run, and it is nowhere kept. An auth file that the URI or
+    libvirt's own configuration names is read by libvirt, and only through ``openAuth``; what stands there is not asked
+    for.
     """
 
     def __init__(self, options: LibvirtOptions) -> None:
@@ -30,19 +33,12 @@ class Opener:
         self._unreadable: Exception | None = None
 
     @property
-    def uri(self) -> str:
-        """Where to."""
-        return self._options.uri
-
-    @property
     def refusal(self) -> Refusal:
-        """What the last opening was asked for."""
+        """What the opening was asked for."""
         return Refusal(self._asked, self._given, self._unreadable)
 
     def open(self, *, read_only: bool) -> libvirt.virConnect:
-        """Open one. Raises libvirtError."""
-        self._asked = self._given = False
-        self._unreadable = None
+        """Open it. Raises libvirtError."""
         flags = libvirt.VIR_CONNECT_RO if read_only else 0
         return libvirt.openAuth(self._options.uri, [[*_OFFERED], self._answer, None], flags)
 
@@ -62,3 +58,12 @@ class Opener:
             return self._options.user or None
         file = self._options.password_file
         return None if file is None else file.read_text(encoding="utf-8").rstrip("\r\n")
+
+
+def close_each(connections: Iterable[libvirt.virConnect]) -> None:
+    """Close them; one that is broken is closed as well."""
+    for connection in connections:
+        with contextlib.suppress(libvirt.libvirtError):
+            connection.unregisterCloseCallback()
+        with contextlib.suppress(libvirt.libvirtError):
+            connection.close()

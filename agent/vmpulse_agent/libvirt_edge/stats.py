@@ -144,12 +144,9 @@ def memory_usage(stats: Stats, wall_s: float) -> int | None:
     return min(100, max(0, round(100 - 100 * free / available)))
 
 
-def driver_reported_since(stats: Stats, wall_s: float) -> bool:
-    """Whether the guest's balloon driver has reported after that moment: then its system runs.
-
-    QEMU stamps reports with whole seconds, rounded down.
-    """
-    return (integer(stats, "balloon.last-update") or 0) > wall_s
+def driver_reported(stats: Stats) -> int | None:
+    """When the guest's balloon driver last reported: whole seconds, rounded down; 0 if never, None if not known."""
+    return integer(stats, "balloon.last-update")
 
 
 def _balloon_is_old(stats: Stats, wall_s: float) -> bool:
@@ -166,6 +163,7 @@ def counters(record: Record, life: Life, facts: DeviceFacts, moment: Moment) -> 
         balloon=_balloon(record.stats, facts),
         disks=tuple(_disks(record.stats, facts)),
         network=tuple(_cards(record.stats, facts, moment.loop_s)),
+        taken_s=moment.loop_s,
     )
 
 
@@ -179,7 +177,9 @@ def _memory(stats: Stats) -> MemoryCounters | None:
         major_faults=integer(stats, "balloon.major_fault"),
         minor_faults=integer(stats, "balloon.minor_fault"),
     )
-    return None if all(value is None for value in memory) else memory
+    if all(value is None for value in memory):
+        return None
+    return memory._replace(reported=integer(stats, "balloon.last-update") or None)
 
 
 def _balloon(stats: Stats, facts: DeviceFacts) -> BalloonInfo | None:

@@ -23,15 +23,16 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from itertools import count
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from vmpulse_agent.errors import HypervisorError, HypervisorTimeout, HypervisorUnavailable
+from vmpulse_agent.errors import HypervisorError, HypervisorFault, HypervisorTimeout, HypervisorUnavailable
 from vmpulse_agent.libvirt_edge import bulk
 from vmpulse_agent.libvirt_edge.bulk import Found, Seen
 from vmpulse_agent.libvirt_edge.connection import Connection
 from vmpulse_agent.libvirt_edge.handles import Askers, Handles
 from vmpulse_agent.libvirt_edge.lanes import Lanes
-from vmpulse_agent.libvirt_edge.monitors import Monitors
+from vmpulse_agent.libvirt_edge.monitors import Monitors, life_of
 from vmpulse_agent.libvirt_edge.stats import Moment
 from vmpulse_agent.libvirt_edge.tokens import Life, Lives
 from vmpulse_contract.identity import VmId
@@ -55,12 +56,16 @@ BEYOND_HOPE: Final = 4
 
 
 class Survey(NamedTuple):
-    """All domains at one moment. ``answered`` as in DomainLook, for all of them; ``partial`` as in Look."""
+    """All domains at one moment. ``answered`` as in DomainLook, for all of them; ``partial`` as in Look.
+
+    ``faults``: domains that are there besides, and whose records met an error in this program.
+    """
 
     moment: Moment
     seen: Mapping[VmId, Seen]
     answered: Mapping[VmId, bool | None]
     partial: bool = False
+    faults: Mapping[VmId, Exception] = MappingProxyType({})
 
 
 class Surveyor:
@@ -90,7 +95,8 @@ class Surveyor:
         """Look at the states alone, without waiting for any other call. Raises HypervisorError."""
         moment = Moment.now()
         found = await self._listed(bulk.states)
-        return Survey(moment, found.seen, {vm: None if seen.record.active else True for vm, seen in found.seen.items()})
+        answered = {vm: None if seen.record.active else True for vm, seen in found.seen.items()}
+        return Survey(moment, found.seen, answered, faults=found.faults)
 
     async def whole(self) -> Survey:
         """Look at the states and ask the monitors. Raises HypervisorError."""
@@ -101,8 +107,13 @@ class Surveyor:
             msg = f"look: no answer within {self._deadline_s:g} s; it goes on"
             raise HypervisorTimeout(msg) from None
 
-    def forget(self) -> None:
-        """The connection was lost, or is being closed: what is under way is of no use."""
+    def gave(self, vm: VmId, token: int) -> bool:
+        """Whether the monitor of this life has ever given what only it can."""
+        return self._monitors.gave(vm, token)
+
+    def forget(self, lives: Lives) -> None:
+        """The connection was lost, or is being closed: what is under way is of no use. *lives* are found anew."""
+        self._lives = lives
         if self._flight is not None:
             self._flight.cancel()
             self._flight = None
@@ -156,11 +167,11 @@ class Surveyor:
         return await self._asked_together(self.trusted())
 
     async def _asked_together(self, only: Collection[VmId] | None) -> Found | Survey | None:
-        hopeless_s = BEYOND_HOPE * self._deadline_s
+        hopeless_s, lives = BEYOND_HOPE * self._deadline_s, self._lives
 
         def work(handles: Handles) -> Found:
             with self._askers.one(handles) as connection:
-                return bulk.look(connection, handles, self._lives, only)
+                return bulk.look(connection, handles, lives, only)
 
         began = asyncio.get_running_loop().time()
         call = asyncio.create_task(self._connection.call(self._lanes.look, next(self._calls), work, hopeless_s))
@@ -174,7 +185,8 @@ class Surveyor:
                     return None
                 pause *= 2
             found = call.result()
-        except HypervisorTimeout:
+        except (HypervisorTimeout, HypervisorFault):
+            # Asked one by one, who cannot be understood costs no other anything.
             return None
         else:
             self._usual_s = asyncio.get_running_loop().time() - began
@@ -201,12 +213,13 @@ class Surveyor:
 
     async def _part(self) -> Survey | None:
         """Those that were not silent before, asked by themselves; None if they do not answer either."""
-        moment, known, deadline_s = Moment.now(), self._not_silent, PROBE_SHARE * self._deadline_s
+        moment, known, lives = Moment.now(), self._not_silent, self._lives
+        deadline_s = PROBE_SHARE * self._deadline_s
         until = time.monotonic() + deadline_s
 
         def work(handles: Handles) -> Found:
             with self._askers.one(handles) as connection:
-                return bulk.part(connection, handles, self._lives, known, until)
+                return bulk.part(connection, handles, lives, known, until)
 
         try:
             # Both threads for looks may be waiting for a list. By its key one at a time: a daemon may hang as a whole.
@@ -216,8 +229,10 @@ class Surveyor:
         return Survey(moment, found.seen, {vm: self._answered(vm, found) for vm in found.seen}, partial=True)
 
     async def _listed(self, read: Callable[[Handles, Lives], Found]) -> Found:
+        lives = self._lives
+
         def work(handles: Handles) -> Found:
-            return read(handles, self._lives)
+            return read(handles, lives)
 
         return await self._connection.call(self._lanes.state, next(self._calls), work, self._deadline_s)
 
@@ -227,15 +242,15 @@ class Surveyor:
         """Ask each active domain that was not asked, or passed over, except suspects."""
         rest = [
             vm
-            for vm, (record, _) in found.seen.items()
-            if record.active
-            and (vm not in found.asked or self._monitors.passed_over(record))
+            for vm, seen in found.seen.items()
+            if seen.record.active
+            and (vm not in found.asked or self._monitors.passed_over(seen))
             and not self._suspected(vm)
         ]
         probed = await self._probe_each([vm for vm in rest if vm not in found.blocked], PROBE_SHARE)
         # Those that will hardly answer come last, and nobody waits for them: each of them may cost a thread.
         probed |= await self._probe_each([vm for vm in rest if vm in found.blocked], BLOCKED_SHARE)
-        return Found({**found.seen, **probed}, found.asked | probed.keys())
+        return found._replace(seen={**found.seen, **probed}, asked=found.asked | probed.keys())
 
     async def _probe_each(self, vms: Collection[VmId], share: float) -> dict[VmId, Seen]:
         if not vms or not self._lanes.probe.free:
@@ -244,14 +259,16 @@ class Surveyor:
         return {vm: one for vm, one in zip(vms, seen, strict=True) if one is not None}
 
     async def _probe(self, vm: VmId, deadline_s: float) -> Seen | None:
+        lives = self._lives
+
         def work(handles: Handles) -> Seen | None:
             with self._askers.one(handles) as connection:
-                return bulk.probe(connection, handles, self._lives, vm)
+                return bulk.probe(connection, handles, lives, vm)
 
         try:
             return await self._connection.call(self._lanes.probe, ("probe", vm), work, deadline_s)
         except HypervisorError:
-            # It hangs, it has just ended, or no thread was left for it.
+            # It hangs, it has just ended, it cannot be understood, or no thread was left for it.
             return None
 
     def _suspected(self, vm: VmId) -> bool:
@@ -261,18 +278,18 @@ class Surveyor:
 
     def _judged(self, moment: Moment, found: Found) -> Survey:
         answered = {vm: self._answered(vm, found) for vm in found.seen}
-        self._monitors.keep_only({(vm, seen.record.domain_id) for vm, seen in found.seen.items() if seen.record.active})
+        self._monitors.keep_only({life_of(seen) for seen in found.seen.values() if seen.record.active})
         self._answering = frozenset(vm for vm, answer in answered.items() if answer)
         self._not_silent = {
             vm: seen.life for vm, seen in found.seen.items() if seen.life is not None and answered[vm] is not False
         }
-        return Survey(moment, found.seen, answered)
+        return Survey(moment, found.seen, answered, faults=found.faults)
 
     def _answered(self, vm: VmId, found: Found) -> bool | None:
-        record = found.seen[vm].record
-        if not (record.active and self._connection.has_monitors):
+        seen = found.seen[vm]
+        if not (seen.record.active and self._connection.has_monitors):
             # A driver without monitors never fails to ask one.
             return True
         if vm in found.asked:
-            return self._monitors.answered(record, stuck=self._lanes.stuck)
+            return self._monitors.answered(seen, stuck=self._lanes.stuck)
         return False if self._suspected(vm) else None

@@ -85,11 +85,10 @@ class Lane:
 
         Raises:
             HypervisorTimeout: no answer in time; at once if the previous call with this key still waits, or every
-                thread does.
+                thread does, or a further one is needed and cannot be started.
         """
         self._refuse_hopeless(key)
         job = _Job(key, work, discard)
-        self._unanswered[key] = job
         self._hand_over(job)
         began = job.loop.time()
         try:
@@ -132,11 +131,20 @@ class Lane:
             self.measure.errors += 1
 
     def _hand_over(self, job: _Job) -> None:
+        if len(self._threads) < min(self.width, len(self._unanswered) + 1):
+            self._widen()
+        self._unanswered[job.key] = job
         self._jobs.put(job)
-        if len(self._threads) < min(self.width, len(self._unanswered)):
-            thread = threading.Thread(target=self._serve, name=f"libvirt-{self.name}", daemon=True)
-            self._threads.append(thread)
+
+    def _widen(self) -> None:
+        thread = threading.Thread(target=self._serve, name=f"libvirt-{self.name}", daemon=True)
+        try:
             thread.start()
+        except RuntimeError as error:
+            self.measure.unanswered += 1
+            msg = f"{self.name}: no thread can be started: {error}"
+            raise HypervisorTimeout(msg) from error
+        self._threads.append(thread)
 
     def _leave(self, job: _Job) -> None:
         if job.answer.done():

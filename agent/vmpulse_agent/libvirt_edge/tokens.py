@@ -71,9 +71,9 @@ class Lives:
         """Give the incarnation if a look has already found it. Reads no file."""
         return self._known.get((vm, domain_id))
 
-    def keep_only(self, present: Collection[tuple[VmId, int]]) -> None:
-        """Forget incarnations that are over."""
-        for key in [key for key in list(self._known) if key not in present]:
+    def keep_only(self, present: Collection[tuple[VmId, int]], spared: Collection[VmId] = ()) -> None:
+        """Forget incarnations that are over, except of the *spared* domains."""
+        for key in [key for key in list(self._known) if key not in present and key[0] not in spared]:
             self._known.pop(key, None)
 
     def _find(self, vm: VmId, domain_id: int, name: str, *, starting: bool) -> Life | None:

@@ -157,6 +157,8 @@ def test_volatile_values_do_not_matter(old: str, new: str) -> None:
     [
         (">16384<", ">32768<"),
         ("/images/d0.raw", "/images/d1.raw"),
+        ("/images/install.iso", "/images/another.iso"),
+        (">1</vcpu>", ">2</vcpu>"),
         ("bridge='lab0'", "bridge='lab1'"),
         ("port='-1' autoport='yes'", "port='5901' autoport='no'"),
         ("<mac address='52:54:00:c9:a7:5d'/>", "<mac address='52:54:00:c9:a7:5d'/><alias name='ua-mine'/>"),

@@ -172,6 +172,21 @@ def test_reboot_without_an_agent() -> None:
     assert not book.of(VM).rebooting
 
 
+def test_reboot_until_the_balloon_driver_reports() -> None:
+    """Another report than the one known since the reboot ends it, whatever the clock was set to; none does not."""
+    book = EvidenceBook()
+    heard(book, AGENT, CONNECTED, 2)
+    heard(book, libvirt.VIR_DOMAIN_EVENT_ID_REBOOT)
+    for reported in (None, 5000, 5000, None, 0):
+        book.about(VM).driver_reported(reported)
+        assert book.rebooting() == [VM]
+    heard(book, libvirt.VIR_DOMAIN_EVENT_ID_REBOOT)
+    book.about(VM).driver_reported(5010)
+    assert book.rebooting() == [VM]
+    book.about(VM).driver_reported(1400)
+    assert not book.rebooting()
+
+
 def test_waking_is_no_new_life() -> None:
     """A guest that slept goes on: libvirt says started, and what is known of it stays."""
     book = EvidenceBook()
@@ -253,6 +268,18 @@ def test_a_pass_over_memory_is_asked_about() -> None:
         book.about(VM).role = role
         assert not asks_role(ITERATION, book)
         assert asks_role(COMPLETED, book)
+
+
+def test_an_undefined_domain_runs_on() -> None:
+    """Undefining takes nothing from a life that goes on: its clients are there, and its reboot is not over."""
+    book = EvidenceBook()
+    heard(book, AGENT, CONNECTED, 2)
+    heard(book, libvirt.VIR_DOMAIN_EVENT_ID_REBOOT)
+    book.about(VM).clients = (Client("192.0.2.1", "1"),)
+    heard(book, LIFECYCLE, libvirt.VIR_DOMAIN_EVENT_UNDEFINED, 0)
+    assert (book.of(VM).client_ip, book.of(VM).rebooting) == ("192.0.2.1", True)
+    heard(book, LIFECYCLE, libvirt.VIR_DOMAIN_EVENT_STOPPED, 0)
+    assert (book.of(VM).client_ip, book.of(VM).rebooting) == (None, False)
 
 
 def test_evidence_ends_with_the_life() -> None:

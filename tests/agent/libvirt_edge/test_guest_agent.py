@@ -6,6 +6,7 @@ import base64
 import unicodedata
 from typing import Any
 
+import libvirt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -248,6 +249,27 @@ def test_a_package_list_is_bounded() -> None:
     assert len(found) == limits.APPS_PER_VM.maximum
     assert mended.by_kind["length"] == 1
     assert sections.encode(GuestDetails(apps_list=found))
+
+
+@pytest.mark.parametrize("code", sorted(guest_apps.DEAD))
+def test_an_agent_that_dies_has_not_answered(code: int) -> None:
+    """Unlike a refusal, of which there is no more to say than that there is no list."""
+
+    def command(_name: str, _arguments: dict[str, object]) -> object:
+        raise failure
+
+    failure = libvirt_error(code)
+    with pytest.raises(libvirt.libvirtError):
+        guest_apps.installed(command)
+    failure = libvirt_error(libvirt.VIR_ERR_INTERNAL_ERROR)
+    assert guest_apps.installed(command) is None
+
+
+def libvirt_error(code: int) -> libvirt.libvirtError:
+    """One of libvirt's errors, as the binding makes it."""
+    error = libvirt.libvirtError("no")
+    error.err = (code, 0, "no", 2, None, None, None, -1, -1)
+    return error
 
 
 @given(st.binary(max_size=2000))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import UUID
@@ -15,11 +15,13 @@ from uuid import UUID
 import libvirt
 import pytest
 
-from tests.agent.libvirt_edge.following import Following, following
+from tests.agent.libvirt_edge.following import PATIENCE_S, Following, following
 from tests.lab.private_libvirt import PrivateLibvirt, missing
 from vmpulse_agent.errors import HypervisorTimeout
 from vmpulse_agent.hypervisor import DomainLook, LifecycleChange
 from vmpulse_agent.libvirt_edge import LibvirtOptions, inspection
+from vmpulse_agent.libvirt_edge.evidence import Role
+from vmpulse_agent.libvirt_edge.hypervisor import AGAIN_S
 from vmpulse_contract.identity import VmId
 from vmpulse_contract.sections import Section
 from vmpulse_contract.values import VmStatus
@@ -126,6 +128,70 @@ async def test_more_than_there_are_threads(node: PrivateLibvirt, follower: Follo
     await all_answer(follower)
 
 
+@contextmanager
+def asked_by_another(node: PrivateLibvirt, name: str) -> Iterator[None]:
+    """Another client's call is in this domain's monitor, which hangs until the end of the block."""
+    other, watcher = libvirt.open(node.uri), libvirt.open(node.uri)
+    domain = other.lookupByName(name)
+    with node.hung(name):
+        asking = threading.Thread(target=other.domainListGetStats, args=([domain], libvirt.VIR_DOMAIN_STATS_BLOCK))
+        asking.start()
+        until = time.monotonic() + PATIENCE_S
+        while watcher.lookupByName(name).controlInfo()[0] != libvirt.VIR_DOMAIN_CONTROL_OCCUPIED:
+            assert time.monotonic() < until
+        yield
+    asking.join()
+    other.close()
+    watcher.close()
+
+
+@pytest.mark.parametrize("soon", [True, False])
+async def test_a_domain_that_another_client_asks_is_sampled_again(
+    node: PrivateLibvirt,
+    follower: Following,
+    soon: bool,  # noqa: FBT001
+) -> None:
+    """It was passed over: asked once more, its counters are complete and say when; or it is left out as a whole."""
+    vm, others = VMS["v0"], {VMS[name] for name in NAMES[1:]}
+    with ExitStack() as busy:
+        await asyncio.to_thread(busy.enter_context, asked_by_another(node, "v0"))
+        sampling = asyncio.create_task(follower.hypervisor.device_sample())
+        if soon:
+            await asyncio.sleep(AGAIN_S / 2)
+            assert not sampling.done()
+            await asyncio.to_thread(busy.close)
+        sample = await sampling
+    assert sample.domains.keys() == (others | {vm} if soon else others)
+    if soon:
+        (disk,) = sample.domains[vm].disks
+        assert disk.read_ops is not None
+        assert (sample.domains[vm].taken_s or 0) >= sample.started + AGAIN_S
+    assert {sample.domains[other].taken_s for other in others} == {sample.started}
+    await all_answer(follower)
+
+
+async def test_one_in_a_job_of_its_own_keeps_nobody_from_questions(node: PrivateLibvirt, follower: Following) -> None:
+    """A domain that hangs while it is migrated or saved is not asked on and on; others are asked all the while."""
+    hypervisor = follower.hypervisor
+    for name in ("v0", "v1"):
+        hypervisor._evidence.about(VMS[name]).role = Role.SOURCE
+    with node.hung("v0"):
+        while await follower.status(VMS["v1"]) != "Up":
+            await asyncio.sleep(0.05)
+        for _ in range(8):
+            await follower.hypervisor.look()
+            assert hypervisor._lanes.job.overdue <= 1
+            await asyncio.sleep(0.2)
+        hypervisor._evidence.about(VMS["v1"]).role = Role.SOURCE
+        async with asyncio.timeout(5):
+            while await follower.status(VMS["v1"]) != "Up":
+                await asyncio.sleep(0.05)
+    async with asyncio.timeout(20):
+        while await follower.status(VMS["v0"]) != "Up":
+            await asyncio.sleep(0.05)
+    await all_answer(follower)
+
+
 async def test_states_do_not_wait(node: PrivateLibvirt, follower: Following) -> None:
     """A device sample that hangs holds up no look at the states; tokens and times are as ever."""
     whole = await looked(follower)
@@ -146,6 +212,9 @@ async def test_states_do_not_wait(node: PrivateLibvirt, follower: Following) -> 
 async def test_a_slow_look_is_not_lost(node: PrivateLibvirt, follower: Following) -> None:
     """It misses its deadline and goes on; the next call hands it over, with the moment at which it began."""
     loop = asyncio.get_running_loop()
+    # A look that meets another call then would need one more connection, which nobody gives it.
+    while follower.hypervisor._asking_roles:
+        await asyncio.sleep(0.01)
     node.send(signal.SIGSTOP)
     try:
         with pytest.raises(HypervisorTimeout, match="it goes on"):

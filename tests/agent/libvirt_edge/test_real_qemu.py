@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import UUID
@@ -20,7 +21,7 @@ from tests.agent.libvirt_edge.following import Following, following
 from tests.lab.private_libvirt import PrivateLibvirt, missing
 from vmpulse_agent.errors import HypervisorError, HypervisorUnavailable
 from vmpulse_agent.hypervisor import ConnectionBack, ConnectionLost, Exit, LifecycleChange
-from vmpulse_agent.libvirt_edge import LibvirtOptions, inspection
+from vmpulse_agent.libvirt_edge import LibvirtOptions, inspection, opening
 from vmpulse_contract import sections
 from vmpulse_contract.identity import VmId
 from vmpulse_contract.sections import GuestDetails, Section
@@ -33,6 +34,9 @@ pytestmark = [
 ]
 NAMES = ("a", "b", "c")
 VMS = {name: VmId(UUID(int=number + 1).bytes) for number, name in enumerate(NAMES)}
+UNSEEN = {name: VmId(UUID(int=number + 50).bytes) for number, name in enumerate("de")}
+CARD_MAC = "52:54:00:aa:bb:cc"
+CARD = f"<interface type='bridge'><mac address='{CARD_MAC}'/><source bridge='lab0'/><model type='virtio'/></interface>"
 TICK_S = 1.5
 AWAY_S = 6.0
 """Longer than it takes until the pauses between attempts grow no more."""
@@ -96,11 +100,14 @@ async def tokens(follower: Following) -> dict[VmId, int]:
     return {domain.vm: domain.token for domain in (await follower.hypervisor.look()).domains}
 
 
-async def answering(follower: Following, name: str) -> None:
+async def answering(follower: Following, vm: VmId) -> None:
     """Wait until a monitor answers: a daemon that comes back has to take up its domains first."""
-    async with asyncio.timeout(10):
-        while (domain := await follower.seen(VMS[name])) is None or not domain.answered:
+    async with asyncio.timeout(20):
+        answered = False
+        while not answered:
             await asyncio.sleep(0.02)
+            with suppress(HypervisorError):
+                answered = bool((domain := await follower.seen(vm)) and domain.answered)
 
 
 async def test_look(node: PrivateLibvirt, follower: Following) -> None:
@@ -211,7 +218,54 @@ async def test_killed_daemon(node: PrivateLibvirt, follower: Following) -> None:
     await asyncio.to_thread(node.start)
     await follower.until(lambda event: isinstance(event, ConnectionBack))
     assert await tokens(follower) == before
-    await answering(follower, "a")
+    await answering(follower, VMS["a"])
+
+
+async def test_what_began_and_changed_while_the_daemon_was_away(
+    node: PrivateLibvirt, follower: Following, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new life under the old number has another token and its own devices; one that went on keeps its token."""
+    admin = await asyncio.to_thread(libvirt.open, node.uri)
+    xmls = {name: node.light_domain(name, uuid=UUID(bytes=vm)) for name, vm in UNSEEN.items()}
+    for name in ("e", "d"):
+        await asyncio.to_thread(admin.defineXML, xmls[name])
+        await asyncio.to_thread(admin.lookupByName(name).create)
+    numbers = {name: admin.lookupByName(name).ID() for name in UNSEEN}
+    for vm in UNSEEN.values():
+        await answering(follower, vm)
+    before = await tokens(follower)
+    assert len((await follower.hypervisor.device_sample()).domains[UNSEEN["e"]].network) == 1
+    await asyncio.to_thread(admin.lookupByName("d").destroy)
+    await asyncio.to_thread(admin.close)
+    opened = opening.Opener.open
+
+    def away(*_: object, **_named: object) -> libvirt.virConnect:
+        raise libvirt.libvirtError("away")
+
+    monkeypatch.setattr(opening.Opener, "open", away)
+    node.kill()
+    await asyncio.to_thread(node.start)
+    admin = await asyncio.to_thread(libvirt.open, node.uri)
+    await asyncio.to_thread(admin.lookupByName("d").create)
+    await asyncio.to_thread(admin.lookupByName("e").attachDeviceFlags, CARD, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+    monkeypatch.setattr(opening.Opener, "open", opened)
+    await follower.until(lambda event: isinstance(event, ConnectionBack))
+    for vm in UNSEEN.values():
+        await answering(follower, vm)
+    after = await tokens(follower)
+    assert {name: admin.lookupByName(name).ID() for name in UNSEEN} == numbers
+    assert after[UNSEEN["e"]] == before[UNSEEN["e"]]
+    assert after[UNSEEN["d"]] not in {0, before[UNSEEN["d"]]}
+    async with asyncio.timeout(5):
+        cards: list[str | None] = []
+        while len(cards) < 2:
+            cards = [nic.mac_addr for nic in (await follower.hypervisor.device_sample()).domains[UNSEEN["e"]].network]
+    assert CARD_MAC in cards
+    assert None not in cards
+    for name in UNSEEN:
+        await asyncio.to_thread(admin.lookupByName(name).destroy)
+        await asyncio.to_thread(admin.lookupByName(name).undefine)
+    await asyncio.to_thread(admin.close)
 
 
 async def test_daemon_killed_during_a_look(node: PrivateLibvirt) -> None:

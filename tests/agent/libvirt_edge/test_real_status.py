@@ -277,9 +277,9 @@ async def test_reboot_of_a_guest_without_an_agent(
     node: PrivateLibvirt, follower: Following, admin: libvirt.virConnect
 ) -> None:
     """Nothing would tell that it is over, so it is Up all the while, in one life."""
-    async with domain(admin, booting(node, "reboot", boot.wait(0.5) + boot.reboot())) as rebooted:
-        async with one_life(follower, vm_of(rebooted)):
-            await follower.change(vm_of(rebooted), LifecycleChange.OTHER)
+    xml = booting(node, "reboot", boot.wait(0.5) + boot.reboot())
+    async with domain(admin, xml) as rebooted, one_life(follower, vm_of(rebooted)):
+        await follower.change(vm_of(rebooted), LifecycleChange.OTHER)
 
 
 async def test_disk_is_full_until_it_grows(

@@ -15,6 +15,7 @@ from tests.agent.libvirt_edge.following import Following, following
 from vmpulse_agent.errors import HypervisorError, HypervisorUnavailable
 from vmpulse_agent.hypervisor import DeviceCounters, Exit, LifecycleChange, SectionsStale
 from vmpulse_agent.libvirt_edge import LibvirtHypervisor, LibvirtOptions, domain_xml, reading
+from vmpulse_agent.libvirt_edge.events import RawEvent
 from vmpulse_agent.libvirt_edge.evidence import Role
 from vmpulse_agent.libvirt_edge.guest_agent import GuestFacts
 from vmpulse_agent.libvirt_edge.guest_pace import Question, Topic
@@ -25,7 +26,7 @@ from vmpulse_contract.values import ExitCode, ExitReason, PauseCode, SessionStat
 
 URI = "test:///default"
 VM = VmId(UUID("6695eb01-f6a4-8304-79aa-97f2502e193f").bytes)
-NEW = VmId(bytes(range(16)))
+NEW, OTHER = VmId(bytes(range(16))), VmId(bytes(range(1, 17)))
 NEW_XML = f"""\
 <domain type='test'>
   <name>new</name><uuid>{UUID(bytes=NEW)}</uuid><memory>1024</memory><os><type>hvm</type></os>
@@ -177,6 +178,21 @@ async def test_a_role_in_a_migration_is_verified(follower: Following, monkeypatc
         await asyncio.sleep(0.001)
 
 
+async def test_who_is_gone_is_forgotten_however_often_others_are_heard_of(follower: Following) -> None:
+    """Only a domain that was heard of since the look began is spared: it may have come since."""
+    hypervisor = follower.hypervisor
+    for vm in (NEW, OTHER):
+        hypervisor._evidence.about(vm).role = Role.NONE
+    looking = asyncio.create_task(hypervisor.look())
+    while not hypervisor._surveyor._bulk.locked():
+        await asyncio.sleep(0)
+    hypervisor._heard(RawEvent(libvirt.VIR_DOMAIN_EVENT_ID_RTC_CHANGE, OTHER, (3,)))
+    await looking
+    assert (hypervisor._evidence.of(NEW).role, hypervisor._evidence.of(OTHER).role) == (None, Role.NONE)
+    await hypervisor.look()
+    assert hypervisor._evidence.of(OTHER).role is None
+
+
 async def test_a_domain_that_is_gone_cannot_be_read(follower: Following) -> None:
     """One clear line."""
     with pytest.raises(HypervisorError, match="read: Domain not found"):
@@ -188,7 +204,7 @@ async def test_device_sample_and_host_stats(follower: Following) -> None:
     domain = await follower.seen(VM)
     assert domain is not None
     sample = await follower.hypervisor.device_sample()
-    assert sample.domains == {VM: DeviceCounters(domain.token)}
+    assert sample.domains == {VM: DeviceCounters(domain.token, taken_s=sample.started)}
     await follower.hypervisor.host_stats()
     stats = await follower.hypervisor.host_stats()
     assert (stats.vm_count, stats.vm_active, stats.vm_migrating) == (None, None, None)

@@ -15,6 +15,8 @@ from vmpulse_agent.libvirt_edge.threads import Lane
 
 SHORT = 0.05
 LONG = 10.0
+IMPOSSIBLE = 1 << 47
+"""Bytes of a thread's stack, as many as a process has addresses."""
 
 
 def threads_of(name: str) -> list[threading.Thread]:
@@ -105,6 +107,23 @@ async def test_close_refuses_what_waits() -> None:
     answer.set()
     assert await slow
     await until(lambda: not threads_of("closing"))
+
+
+async def test_a_thread_that_cannot_be_started() -> None:
+    """The call fails at once and nothing of it stays: with memory for threads again the lane is as wide as ever."""
+    lane, answer = Lane("poor", 1), threading.Event()
+    usual = threading.stack_size(IMPOSSIBLE)
+    try:
+        for _ in range(2):
+            with pytest.raises(HypervisorTimeout, match="poor: no thread can be started"):
+                await lane.run("vm", answer.wait, LONG)
+    finally:
+        threading.stack_size(usual)
+    assert (lane.overdue, lane.busy("vm")) == (0, False)
+    answer.set()
+    assert await lane.run("vm", answer.wait, LONG)
+    lane.close()
+    await until(lambda: not threads_of("poor"))
 
 
 def test_a_stuck_thread_does_not_keep_the_process() -> None:
