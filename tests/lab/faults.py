@@ -113,8 +113,10 @@ def _destroy(bench: Bench, vm: str) -> None:
 
 
 def _running(bench: Bench) -> dict[str, str]:
-    """Names of the bench's own domains by id."""
-    return {domain.UUIDString(): name for name, domain in bench.domains.items()}
+    """Names of the bench's own domains by id, once all of them are fresh: the check before may have begun an epoch."""
+    known = {domain.UUIDString(): name for name, domain in bench.domains.items()}
+    bench.lab.until("all domains are read", lambda: _all_fresh(bench, known), 3 * TICK_S)
+    return known
 
 
 def _assert_fresh(watch: Watch, vms: Collection[str], since: float, until: float, limit_s: float = FRESH_S) -> None:
