@@ -47,7 +47,7 @@ class DeviceReport:
         """Of each running life the last counters, and when they were taken: not every sample has every VM."""
         self._intervals: dict[VmId, VmIntervals] = {}
         self._balloons: dict[VmId, tuple[float, int]] = {}
-        """Balloons that have changed since the newest sample: when, and their KiB now."""
+        """Balloons that have changed since their VM's newest counters: when, and their KiB now."""
         self._unsaid_balloons: set[VmId] = set()
 
     def take(self, sample: DeviceSample, rows: Mapping[VmId, Row]) -> None:
@@ -68,12 +68,12 @@ class DeviceReport:
                 kept[vm] = VmIntervals(counters, taken_s)
         self._newest = newest
         self._intervals, self._sample, self._fresh = kept, sample, True
-        self._balloons = {vm: told for vm, told in self._balloons.items() if vm in rows and told[0] > sample.started}
+        self._balloons = {vm: told for vm, told in self._balloons.items() if vm in newest and told[0] > newest[vm][0]}
         self._unsaid_balloons &= kept.keys()
 
     def balloon_changed(self, vm: VmId, kib: int, now: float) -> None:
-        """An event tells a VM's balloon, which is newer than the newest sample; its record is to be said early."""
-        if self._sample is not None and vm in self._sample.domains:
+        """An event tells a VM's balloon, which is newer than its newest counters; its record is to be said early."""
+        if vm in self._newest:
             self._balloons[vm] = now, kib
             self._unsaid_balloons.add(vm)
 
@@ -107,7 +107,7 @@ class DeviceReport:
         if not self.due or self._sample is None or not self._fresh:
             return []
         self.due = self._fresh = False
-        self._unsaid_balloons.clear()
+        self._unsaid_balloons -= self._sample.domains.keys()
         sampled = (row for row in rows if row.vm in self._sample.domains)
         return self._records(self._sample.started, epoch, sampled, monotonic_ms)
 
@@ -115,9 +115,12 @@ class DeviceReport:
         self, epoch: int, rows: Mapping[VmId, Row], monotonic_ms: Callable[[float], int]
     ) -> list[DeviceMessage]:
         """Give the records of the VMs whose balloons have changed, ahead of the report; it ends their intervals."""
-        changed = [rows[vm] for vm in sorted(self._unsaid_balloons) if vm in rows]
+        by_time: dict[float, list[Row]] = {}
+        for vm in sorted(self._unsaid_balloons & rows.keys() & self._newest.keys()):
+            by_time.setdefault(self._newest[vm][0], []).append(rows[vm])
         self._unsaid_balloons.clear()
-        return [] if self._sample is None else self._records(self._sample.started, epoch, changed, monotonic_ms)
+        records = (self._records(sampled, epoch, changed, monotonic_ms) for sampled, changed in by_time.items())
+        return [message for messages in records for message in messages]
 
     def _records(
         self, sampled: float, epoch: int, rows: Iterable[Row], monotonic_ms: Callable[[float], int]

@@ -322,3 +322,18 @@ def test_a_balloon_of_another_life_is_not_said() -> None:
     balloon_sampled(session, 12.0, {A: 7}, 1000)
     session.balloon_changed(A, 900, 13.0)
     assert said_balloons(session) == []
+
+
+def test_a_balloon_outlives_a_sample_without_its_vm() -> None:
+    """A busy VM that the newest sample lacks keeps its announced balloon, and a new one is said at once."""
+    session, _ = started(up(A), up(B))
+    balloon_sampled(session, 12.0, {A: 1, B: 1}, 1000)
+    session.balloon_changed(A, 900, 13.0)
+    assert said_balloons(session) == [{A: 900}]
+    balloon_sampled(session, 14.0, {B: 1}, 1000)
+    stats = session.devices.of(session.ledger.rows[A])
+    assert stats is not None
+    assert stats.balloon_info is not None
+    assert stats.balloon_info.balloon_cur == 900
+    session.balloon_changed(A, 800, 15.0)
+    assert said_balloons(session) == [{A: 800}]

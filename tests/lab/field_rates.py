@@ -25,8 +25,8 @@ FIRST_S: Final = 1.0
 FIRST_SAMPLES_S: Final = 6 * DEVICE_S
 STEP_S: Final = 0.1
 """Spans are tried so far from each other."""
-JITTER_S: Final = 0.2
-"""Samples come so regularly."""
+JITTER_S: Final = 0.5
+"""Samples come so regularly: one that a busy monitor passed over is taken 0.25 s later."""
 EDGE: Final = 4.0
 """What a span's ends cut off the log's readings may make its operations look so much quicker or slower."""
 

@@ -151,6 +151,9 @@ class GuestAsking:
         if not self._connection.asks_guests:
             return None
         self._let_go_of_ended()
+        if barred := self._pace.barred():
+            hanging = {question.vm for question in self._pace.hanging()}
+            self._memory.excuse_topics(barred, self._now(), but=hanging)
         for vm in self._memory.lapse(self._now()):
             self._changed(vm)
         while (question := self._pace.next(self._now())) is not None:

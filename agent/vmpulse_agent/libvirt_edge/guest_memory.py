@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 
 TOLD_PERIODS: Final = 10
 """A guest that fails is asked again within 120 s, so that it has missed some questions by then, and not just one."""
-_PERIOD_S: Final = {
-    "users": SLOW_S[Topic.USERS],
-    "interfaces": SLOW_S[Topic.INTERFACES],
-    "usage": SLOW_S[Topic.FILE_SYSTEMS],
-    "apps": SLOW_S[Topic.APPS],
+_FIELD: Final = {
+    Topic.USERS: "users",
+    Topic.INTERFACES: "interfaces",
+    Topic.FILE_SYSTEMS: "usage",
+    Topic.APPS: "apps",
 }
+_PERIOD_S: Final = {field: SLOW_S[topic] for topic, field in _FIELD.items()}
 
 
 @dataclass(slots=True)
@@ -62,6 +63,13 @@ class GuestMemory:
         known = self._known.get(vm)
         if known is not None:
             known.told_until = {field: _until(field, now) for field in known.told_until}
+
+    def excuse_topics(self, topics: Collection[Topic], now: float, *, but: Collection[VmId]) -> None:
+        """Nobody could be asked for these, for which only the guests named *but* are to blame."""
+        fields = {_FIELD[topic] for topic in topics}
+        for vm in self._known.keys() - set(but):
+            told_until = self._known[vm].told_until
+            told_until.update({field: _until(field, now) for field in fields & told_until.keys()})
 
     def excuse_all(self, now: float) -> None:
         """Nobody could be asked."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from vmpulse_contract.identity import VmId
 
 WIDTH: Final = 6
-"""Calls at once, each in a thread and on a connection of its own; of libvirtd's 20 workers looks may hold 11."""
+"""Calls at once, each in a thread and on a connection of its own; of libvirtd's 20 workers looks may hold 12."""
 PROVEN_ONLY: Final = 2
 """Of the threads in which nothing hangs: those left to guests that have answered."""
 SUSPECTS: Final = 2
@@ -209,6 +209,10 @@ class GuestPace:
         """Whether this guest has neither answered nor failed yet."""
         guest = self._guests.get(vm)
         return guest is not None and not guest.judged
+
+    def barred(self) -> frozenset[Topic]:
+        """Topics that nobody is asked for, as too many calls hang or may hang on them."""
+        return self._topics - self._allowed()
 
     def hanging(self) -> list[Question]:
         """Calls that have missed their deadline and have not ended."""

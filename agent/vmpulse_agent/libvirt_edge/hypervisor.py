@@ -125,7 +125,7 @@ class LibvirtHypervisor:
         self.options = options or LibvirtOptions()
         calls = calls or Calls()
         self._lanes = lanes(calls)
-        listener = Listener(self._heard, self._lost, self._back, self._say_what_is_lacking)
+        listener = Listener(self._heard, self._lost, self._back, self._granted)
         self._connection = Connection(self.options, listener, self._lanes.hangable, calls.of("connect"))
         self._askers = Askers()
         self._mended = calls.mended
@@ -221,6 +221,10 @@ class LibvirtHypervisor:
         self._guests.back()
         self._say_what_is_lacking()
         self._say(ConnectionBack())
+
+    def _granted(self) -> None:
+        self._guests.back()
+        self._say_what_is_lacking()
 
     def _say_what_is_lacking(self) -> None:
         """Once for each change: the rest works, and nobody is to be told of it at every return."""
@@ -438,7 +442,7 @@ class LibvirtHypervisor:
             return
         try:
             code = await self._questions.ask(Topic.DISKS, vm, reading.disk_error)
-        except HypervisorTimeout:
+        except (HypervisorTimeout, HypervisorUnavailable):
             self._disks_unasked.add(vm)
         except HypervisorError:
             return

@@ -108,8 +108,8 @@ class Slot:
             if self.opened is not None:
                 return self.opened
             if self._opening is None:
-                self._opening = self._openings.begin(self._open)
                 self._began_s = time.monotonic()
+                self._opening = self._openings.begin(self._open)
             opening = self._opening
         left_s = self._began_s + (self._openings.wait_s if wait_s is None else wait_s) - time.monotonic()
         try:

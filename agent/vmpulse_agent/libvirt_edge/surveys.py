@@ -185,8 +185,9 @@ class Surveyor:
                     return None
                 pause *= 2
             found = call.result()
-        except (HypervisorTimeout, HypervisorFault):
-            # Asked one by one, who cannot be understood costs no other anything.
+        except (HypervisorTimeout, HypervisorFault, HypervisorUnavailable):
+            # Asked one by one, who cannot be understood costs no other anything; and states are listed without any
+            # further connection, if it was that which was not let in.
             return None
         else:
             self._usual_s = asyncio.get_running_loop().time() - began

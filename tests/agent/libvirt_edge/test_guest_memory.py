@@ -84,3 +84,16 @@ def test_what_is_forgotten() -> None:
     assert memory.facts(OTHER) is None
     memory.excuse(OTHER, 1.0)
     assert memory.lapse(APPS_S) == []
+
+
+def test_who_cannot_be_asked_is_excused() -> None:
+    """While calls of others hang, what nobody is asked for is told on, but of those others."""
+    memory = GuestMemory()
+    for vm in (VM, OTHER):
+        memory.heard(vm, ALL, 0.0)
+    memory.excuse_topics({Topic.FILE_SYSTEMS}, 1.0, but=[OTHER])
+    memory.lapse(USAGE_S)
+    assert [memory.facts(vm) for vm in (VM, OTHER)] == [
+        GuestFacts(usage=USAGE, apps=("a-1",)),
+        GuestFacts(apps=("a-1",)),
+    ]
