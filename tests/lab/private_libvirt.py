@@ -159,8 +159,9 @@ class PrivateLibvirt:
                 start_new_session=True,
             )
             self._hear()
-        for name in ("libvirt-sock", "libvirt-sock-ro"):
-            (self.root / "sock" / name).unlink(missing_ok=True)
+        # A daemon killed while it tries out its QEMU leaves a child, which holds its locks for a moment.
+        for name in ("sock/libvirt-sock", "sock/libvirt-sock-ro", "run/libvirtd.pid", "run/qemu/driver.pid"):
+            (self.root / name).unlink(missing_ok=True)
         self._daemon = int(self._ask("start"))
         _wait_for(self._listening, START_S, lambda: f"libvirtd does not listen: {self.log[-500:]}")
 

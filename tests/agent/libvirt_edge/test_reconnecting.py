@@ -179,7 +179,6 @@ async def test_nothing_leaks(node: PrivateLibvirt, options: LibvirtOptions) -> N
         first = sockets()
         while told.count(BACK) < 5:
             back = told.count(BACK)
-            # A daemon that is killed while it tries out its QEMU leaves a child that holds its pid file.
             await asyncio.to_thread(probed, node.uri)
             await asyncio.to_thread(node.restart)
             async with asyncio.timeout(8):

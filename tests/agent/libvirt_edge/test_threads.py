@@ -96,11 +96,15 @@ async def test_a_late_result_is_let_go() -> None:
 
 async def test_close_refuses_what_waits() -> None:
     """Nobody waits for ever for a lane that is closed."""
-    lane, answer = Lane("closing", 1), threading.Event()
-    slow = asyncio.create_task(lane.run("slow", answer.wait, LONG))
+    lane, begun, answer = Lane("closing", 1), threading.Event(), threading.Event()
+
+    def work() -> bool:
+        begun.set()
+        return answer.wait()
+
+    slow = asyncio.create_task(lane.run("slow", work, LONG))
     waiting = asyncio.create_task(lane.run("waiting", answer.wait, LONG))
-    await until(lambda: bool(threads_of("closing")))
-    await asyncio.sleep(0)
+    await until(begun.is_set)
     lane.close()
     with pytest.raises(HypervisorUnavailable):
         await waiting
