@@ -89,7 +89,7 @@ class BadInput:
         folder = self._folder / "empty-libvirt"
         folder.mkdir()
         stack = self._stack("socket", {"LIBVIRT_RUN_DIR": str(folder)})
-        self._refused(stack, "agent", 1, "its socket does not exist")
+        self._refused(stack, "agent", 1, "there is no /run/libvirt/sock/libvirt-sock")
 
     def plugin_not_named(self) -> None:
         """RabbitMQ ends with 2 and names the plugin that is not enabled."""
