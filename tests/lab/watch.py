@@ -6,6 +6,7 @@ import contextlib
 import re
 import threading
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
@@ -110,6 +111,14 @@ class Watch:
             time.sleep(POLL_S / 2)
         late = {vm: self.samples[-1].ages.get(vm) for vm in vms}
         raise CheckFailed(f"not fresh within {patience_s:g} s: {late}")
+
+    def lateness(self, since: float, until: float) -> float:
+        """How late this process itself was in a span: its longest pause between two readings beyond the one it makes.
+
+        A machine on which the watch is late lets the agent wait as long.
+        """
+        span = [sample.at for sample in self.samples if since <= sample.at <= until]
+        return max([later - earlier - POLL_S for earlier, later in pairwise(span)], default=0.0)
 
     @property
     def most_threads(self) -> int:
