@@ -58,6 +58,11 @@ RETRY_S: Final = 1.0
 REREAD_S: Final = 2.0
 CONFIG_S: Final = 4.0
 """An asker waits 5 s (topology.REQUEST_EXPIRATION_MS)."""
+CATCH_UP_S: Final = 0.5
+CATCH_UPS: Final = 4
+"""A daemon that is back first works off what it was asked before, and domains that it is busy with are passed over: as
+often at most they are looked at again so much later, and not only with the next tick.
+"""
 DEVICE_GAP_S: Final = 1.0
 """Rates over a shorter span say little, and a burst of starts is sampled once."""
 
@@ -138,6 +143,7 @@ class HostAgent:
         self._look_wanted = asyncio.Event()
         self._host_wanted = asyncio.Event()
         self._tick_wanted = asyncio.Event()
+        self._catch_ups = 0
         self._to_read: dict[VmId, frozenset[Section]] = {}
         self._to_reread: dict[VmId, frozenset[Section]] = {}
         self._read_wanted = asyncio.Event()
@@ -235,8 +241,15 @@ class HostAgent:
             self._pump()
             self.measures.advanced_at = self._now()
             self.measures.ticks.add(self.measures.advanced_at - began)
+            if self._catch_ups and self._behind(began):
+                self._catch_ups -= 1
+                asyncio.get_running_loop().call_later(CATCH_UP_S, self._tick_wanted.set)
             if began >= due:
                 due = max(due + period, self._now())
+
+    def _behind(self, began: float) -> bool:
+        """Whether a look that began then has left values of some running VM as they were."""
+        return any(row.token and row.sampled_at < began for row in self.session.ledger.order)
 
     async def _urgent_look_loop(self) -> None:
         """Look again as soon as the hypervisor has announced something, rather than at the next tick.
@@ -384,6 +397,7 @@ class HostAgent:
             case ConnectionBack():
                 log.info("the hypervisor is back")
                 self.measures.away_since = None
+                self._catch_ups = CATCH_UPS
                 self._tick_wanted.set()
                 for row in self.session.ledger.order:
                     self._want_read(row.vm, ALL_SECTIONS)

@@ -24,7 +24,7 @@ from vmpulse_contract.stream import HostFacts, Tombstone, read_frame, read_roste
 from vmpulse_contract.topology import Kind
 from vmpulse_contract.values import ExitCode, ExitReason
 from vmpulse_contract.verbs import AnyReply, HostStats, Request, SectionReply, Verb
-from vmpulse_simulator.hypervisor import CPUS, MEMORY_MIB, SimulatedHypervisor
+from vmpulse_simulator.hypervisor import CPUS, MEMORY_MIB, SimulatedHypervisor, state_of
 
 ENGINE = "engine.view"
 
@@ -59,12 +59,18 @@ class Stubborn(SimulatedHypervisor):
     failing = False
     failing_reads = False
     edits_in_secret = False
+    passing_over = 0
+    """So many whole looks get no answer from any monitor, as where others keep them busy."""
     reads = 0
 
     async def look(self, *, states_only: bool = False) -> Look:
         """Look, or fail to."""
         self._fail()
-        return await super().look(states_only=states_only)
+        look = await super().look(states_only=states_only)
+        if states_only or not self.passing_over:
+            return look
+        self.passing_over -= 1
+        return look._replace(domains=[state_of(domain) for domain in look.domains])
 
     async def read(self, vm: VmId, wanted: frozenset[Section]) -> SectionReading:
         """Read, or fail to."""
@@ -198,6 +204,23 @@ async def test_a_hypervisor_that_is_back_is_looked_at_at_once(hypervisor: Stubbo
         hypervisor._announce(ConnectionBack())
         await eventually(lambda: sum(agent.measures.ticks.counts) == ticks + 1)
         assert agent.session.counters.looks > looks
+
+
+async def test_who_is_passed_over_at_the_return_is_looked_at_again_soon(
+    hypervisor: Stubborn, caught: Catcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hypervisor that is back and busy still is looked at again, a few times, however long the tick is."""
+    monkeypatch.setattr(host_agent, "CATCH_UP_S", 0.02)
+    agent = agent_of(hypervisor, caught)
+    agent.timing = agent.timing._replace(tick_s=60.0)
+    async with at_work(agent.run()):
+        await eventually(lambda: agent.session.ready and agent.measures.ticks.counts != [0] * 11)
+        hypervisor._announce(ConnectionLost("it went"))
+        hypervisor.passing_over = 2
+        back = asyncio.get_running_loop().time()
+        hypervisor._announce(ConnectionBack())
+        await eventually(lambda: all(row.sampled_at > back for row in agent.session.ledger.order if row.token))
+        assert hypervisor.passing_over == 0
 
 
 async def test_devices_are_reported_again_and_again(
