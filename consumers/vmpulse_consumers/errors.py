@@ -3,6 +3,11 @@
     ConsumerError                 exit code 1
     ├── NotInstalled                the distribution was installed without what this command needs
     ├── PortTaken                   the HTTP address is in use or not ours
+    ├── StoreUnusable               the file that keeps the view's memory cannot be opened, read or written
+    │   ├── StoreInUse                another view has it open
+    │   ├── StoreTooNew               a newer vmpulse has written it
+    │   ├── StoreFull                 its disk is full
+    │   └── StoreBroken               it is damaged, or no store
     ├── ViewUnreachable             no view answers at the API's address
     └── ViewRefused                 the view answers with an error: unknown VM, bad filter
         └── ViewBusy                  it has no room for one more reader now
@@ -25,6 +30,26 @@ class NotInstalled(ConsumerError):
 
 class PortTaken(ConsumerError):
     """The HTTP API cannot listen where it should."""
+
+
+class StoreUnusable(ConsumerError):
+    """The file that keeps the view's memory cannot be opened, read or written."""
+
+
+class StoreInUse(StoreUnusable):
+    """Another view has the store open."""
+
+
+class StoreTooNew(StoreUnusable):
+    """A newer vmpulse has written the store."""
+
+
+class StoreFull(StoreUnusable):
+    """The store's disk is full."""
+
+
+class StoreBroken(StoreUnusable):
+    """The store is damaged, or is no store."""
 
 
 class ViewUnreachable(ConsumerError):

@@ -13,13 +13,15 @@ from vmpulse_consumers.amqp_stream import Stream
 from vmpulse_consumers.events.log import EventLog
 from vmpulse_consumers.events.teller import Backlog, Teller
 from vmpulse_consumers.view import HostState, View
-from vmpulse_consumers.view.events import BrokerEvent, HostEvent, RelistEvent
+from vmpulse_consumers.view.events import BrokerEvent, HostEvent, HostTrouble, RelistEvent, VmSplitBrain
 from vmpulse_contract.errors import HostDidNotAnswer, MessageError, VerbError
+from vmpulse_contract.identity import vm_text
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
     from vmpulse_consumers.amqp_stream import Delivered
+    from vmpulse_consumers.store import Keeper
     from vmpulse_consumers.view import Request
     from vmpulse_consumers.view.events import Event
     from vmpulse_contract.broker_url import BrokerUrl
@@ -29,6 +31,8 @@ log = logging.getLogger(__name__)
 TICK_S: Final = 1.0
 CANARY_S: Final = 1.0
 """Silence is counted up to the last canary, so this is how exactly it is known."""
+PACE_S: Final = 0.01
+"""Requests that are paced go out some at a time, so far apart."""
 BURIALS: Final = 100
 """Poison on its way to vmpulse.dead at a time; what a flood brings beyond that is counted and let go."""
 
@@ -39,12 +43,17 @@ class ViewService:
     Args:
         url: the broker, with an engine user.
         name: the view's name; views of one name share a queue, one consumes and the others stand by.
+        keeper: keeps what outlives the view; None: nothing does.
+        make_view: makes the view for a time on its clock.
     """
 
-    def __init__(self, url: BrokerUrl, name: str) -> None:
+    def __init__(
+        self, url: BrokerUrl, name: str, *, keeper: Keeper | None = None, make_view: Callable[[float], View] = View
+    ) -> None:
         self.name = name
         self.instance = secrets.token_hex(4)
-        self.view = View(self.clock())
+        self.view = make_view(self.clock())
+        self.keeper = keeper
         self.teller = Teller(name, EventLog(self.instance))
         self.backlog = Backlog(self.teller)
         self.publisher = EventPublisher(url, self.teller, lambda: self.view.broker_ok)
@@ -54,6 +63,7 @@ class ViewService:
         """When the clock loop last went round: whether the view is alive, for a watchdog."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._burials = 0
+        self._sending: asyncio.TimerHandle | None = None
 
     @staticmethod
     def clock() -> float:
@@ -62,7 +72,11 @@ class ViewService:
 
     async def run(self) -> None:
         """Serve until cancelled. Raises BrokerRefused if the broker refuses us at the start."""
+        if self.keeper is not None:
+            await self.keeper.restore(self.view, self.clock())
         async with asyncio.TaskGroup() as group:
+            if self.keeper is not None:
+                group.create_task(self.keeper.run(self.view))
             group.create_task(self.requests.run())
             group.create_task(self.stream.run())
             group.create_task(self.backlog.run())
@@ -89,9 +103,24 @@ class ViewService:
             for event in events:
                 _log(event)
             self.backlog.tell(events)
-        if self.view.wants_requests:
+        self._send()
+
+    def _send(self) -> None:
+        """Send the requests that are due, and come back for those that are paced."""
+        due_in = self.view.requests_due_in(self.clock())
+        if due_in is None:
+            return
+        if due_in <= 0:
             for request in self.view.drain_requests(self.clock()):
                 self._spawn(self._ask(request))
+            due_in = self.view.requests_due_in(self.clock())
+        if due_in is not None and self._sending is None:
+            # Some at a time: a timer for each would cost more than it spreads.
+            self._sending = asyncio.get_running_loop().call_later(max(due_in, PACE_S), self._send_again)
+
+    def _send_again(self) -> None:
+        self._sending = None
+        self._send()
 
     async def _ask(self, request: Request) -> None:
         try:
@@ -132,6 +161,11 @@ def _log(event: Event) -> None:
         case HostEvent(host, state, was):
             alarming = state in {HostState.LATE, HostState.LOST}
             log.log(logging.WARNING if alarming else logging.INFO, "host.%s: %s (was %s)", state, host, was)
+        case HostTrouble(host, trouble, detail):
+            log.warning("host.%s: %s: %s", trouble, host, detail)
+        case VmSplitBrain(vm, _, hosts, begun):
+            words = "vm.split_brain: %s runs on %s" if begun else "vm.split_brain is over: %s runs on %s"
+            log.warning(words, vm_text(vm), " and ".join(hosts) or "none of them")
         case BrokerEvent(back):
             words = "broker.back" if back else "broker.lost: our own canary is missing; no host is judged by it"
             log.warning(words)

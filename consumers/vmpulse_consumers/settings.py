@@ -37,6 +37,13 @@ class ViewSettings(Struct, frozen=True, kw_only=True):
     broker_url: Url = "amqp://engine.view@127.0.0.1:5672/"
     broker_password_file: PasswordFile = ""
     name: Name = "main"
+    store: Annotated[
+        str,
+        Meta(
+            description="file that keeps what outlives the view, such as /var/lib/vmpulse/view.db; empty: nothing does",
+            extra={"allowed": "a path in a folder that exists and is writable"},
+        ),
+    ] = ""
     http_host: Annotated[str, Meta(description="address of the HTTP API")] = "127.0.0.1"
     http_port: Port = 8080
     log_level: Annotated[LogLevel, Meta(description="least severity logged")] = LogLevel.INFO

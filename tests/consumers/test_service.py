@@ -233,7 +233,7 @@ async def test_hung_network_is_noticed(
         hypervisor.domains[vm].name = "renamed-in-the-dark"
         hypervisor.changed(vm, Section.INFO)
         await eventually(lambda: complete(view, hypervisor) and row_of(view, vm).name == "renamed-in-the-dark", 12)
-        assert view.view._in_flight == 0
+        assert view.view.asking.in_flight == 0
         await eventually(lambda: said_of_broker(caplog) == ["broker.lost", "broker.back"])
         assert said_of_hosts(caplog) == []
 

@@ -7,6 +7,7 @@ import asyncio
 import logging
 import os
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import uvloop
@@ -14,6 +15,7 @@ import uvloop
 from vmpulse_consumers.http import EventStreams, build_app, listen, serve_on
 from vmpulse_consumers.service import ViewService
 from vmpulse_consumers.settings import VIEW_PREFIX, ViewSettings, broker_of
+from vmpulse_consumers.store import Keeper
 from vmpulse_contract.settings import add_flags
 from vmpulse_edges import logs, sd_notify
 from vmpulse_edges.settings_source import load, read_secret
@@ -87,7 +89,9 @@ async def _serve(settings: ViewSettings, url: BrokerUrl) -> None:
     listener = listen(settings.http_host, settings.http_port)
     host, port = listener.getsockname()[:2]
     log.info("HTTP API at http://%s:%d/api/v1/vms", f"[{host}]" if ":" in host else host, port)
-    service = ViewService(url, settings.name)
+    service = ViewService(url, settings.name, keeper=Keeper(Path(settings.store)) if settings.store else None)
+    if not settings.store:
+        log.info("nothing outlives this view: after a restart it asks for everything anew; --store FILE keeps it")
     app = build_app(service.view, service.clock, EventStreams(service.teller))
     async with asyncio.TaskGroup() as group:
         group.create_task(serve_on(app, listener))

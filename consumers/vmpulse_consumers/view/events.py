@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
@@ -18,6 +19,25 @@ class HostEvent(NamedTuple):
     host: HostId
     state: HostState
     was: HostState
+
+
+class Trouble(StrEnum):
+    """What an operator has to look into; it changes nothing that the view says."""
+
+    RIVALS = "rivals"
+    FLOODING = "flooding"
+    FLOOD_OVER = "flood_over"
+
+
+class HostTrouble(NamedTuple):
+    """Something is wrong with a host's agent: two of them speak for it, or it says more than its budget allows.
+
+    ``detail`` is a sentence.
+    """
+
+    host: HostId
+    trouble: Trouble
+    detail: str
 
 
 class BrokerEvent(NamedTuple):
@@ -75,6 +95,18 @@ class VmMigrated(NamedTuple):
     name: str | None
 
 
+class VmSplitBrain(NamedTuple):
+    """More than one host has said for long that it runs the VM, or this has ended (*begun* False).
+
+    ``host``: the owner. ``hosts``: all that say now that they run it.
+    """
+
+    vm: VmId
+    host: HostId
+    hosts: tuple[HostId, ...]
+    begun: bool
+
+
 class VmGone(NamedTuple):
     """No host lists the VM any more. ``host`` was the last; ``end`` is how its last life ended, if that was seen."""
 
@@ -83,6 +115,5 @@ class VmGone(NamedTuple):
     end: Tombstone | None
 
 
-Event: TypeAlias = (
-    HostEvent | BrokerEvent | RelistEvent | VmAppeared | VmStatusChanged | VmSectionHeld | VmMigrated | VmGone
-)
+VmEvent: TypeAlias = VmAppeared | VmStatusChanged | VmSectionHeld | VmMigrated | VmSplitBrain | VmGone
+Event: TypeAlias = HostEvent | HostTrouble | BrokerEvent | RelistEvent | VmEvent

@@ -6,8 +6,10 @@ from array import array
 from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from vmpulse_consumers.view.allowance import Allowance
+from vmpulse_consumers.view.claims import ClaimState
 from vmpulse_consumers.view.devices import Devices
-from vmpulse_consumers.view.states import HostInput, HostState, step
+from vmpulse_consumers.view.states import TABLE, HostInput, HostState, step
 from vmpulse_contract import columns, sections
 from vmpulse_contract.sections import ABSENT, BODIED, Section
 from vmpulse_contract.stream import HostFacts
@@ -30,6 +32,15 @@ REMEASURE_S: Final = 300.0
 SLOW_S: Final = 1.0
 REMEASURE_SLOW_S: Final = 10.0
 """A measure that took longer than SLOW_S makes every age look as much too old; it is soon made again."""
+MESSAGES_S: Final = 500.0
+MESSAGES_BURST: Final = 20_000.0
+"""A host's budget. All sections of 4,096 VMs may change at once, 16,384 events; but nobody says so much for long."""
+BYTES_S: Final = float(2 << 20)
+BYTES_BURST: Final = float(64 << 20)
+"""The same in bytes: a roster of 4,096 VMs, said 5 times a second, which is the most, takes 1.5 MiB a second."""
+REQUESTS_S: Final = 5.0
+REQUESTS_BURST: Final = 50.0
+"""What a host is asked: a roster, three sections in some parts each, and then no faster than it may say new things."""
 DRIFT: Final = 200e-6
 """Margin for clocks that run apart: twice what a common crystal may drift (100 ppm)."""
 
@@ -51,14 +62,15 @@ class Host:
     A held hash is never without its body (promise V5). ``seq`` is the last one applied of ``epoch``. ``section_as_of``
     remembers which announced hash is how old, as far as it is newer than the roster. ``heard_at`` is when anything of
     the host came, ``spoke_at`` when the confirmed epoch did. ``parting``: the provisional epoch has said goodbye.
-    ``arriving``: active VMs that were not seen running here yet, and whether that would be a turn of theirs, as it is
-    of one that began or is being migrated here and not of one that was met. ``told_heard``: what subscribers know of
-    ``heard``.
+    ``unproved``: the claims on active VMs that were not seen running here yet, MET or BEGUN; all others follow from
+    the roster. ``provisional``: the last epoch heard that is not confirmed, since ``provisional_at``. ``told_heard``:
+    what subscribers know of ``heard``. ``said``, ``said_bytes`` and ``asked`` are its budgets; ``flooding``: when a
+    message of it was dropped for that last, None once that is over.
     """
 
     __slots__ = (
         "announced",
-        "arriving",
+        "asked",
         "block",
         "bodies",
         "confirmed_at",
@@ -67,6 +79,7 @@ class Host:
         "elapsed",
         "epoch",
         "facts",
+        "flooding",
         "frame_ms",
         "frame_seq",
         "heard_at",
@@ -82,6 +95,7 @@ class Host:
         "packed_vms",
         "parting",
         "provisional",
+        "provisional_at",
         "provisional_seq",
         "queued",
         "remeasure_at",
@@ -89,8 +103,11 @@ class Host:
         "retired",
         "retries",
         "retry_at",
+        "rivals_told_at",
         "roster_as_of",
         "roster_ms",
+        "said",
+        "said_bytes",
         "section_as_of",
         "seq",
         "since",
@@ -99,6 +116,7 @@ class Host:
         "tokens",
         "told_heard",
         "tombstones",
+        "unproved",
         "vms",
         "want_roster",
     )
@@ -115,6 +133,7 @@ class Host:
         self.seq = 0
         self.confirmed_at = float("-inf")
         self.provisional = 0
+        self.provisional_at = now
         self.provisional_seq = 0
         self.parting = False
         self.retired: deque[int] = deque(maxlen=RETIRED_KEPT)
@@ -135,7 +154,7 @@ class Host:
         self.devices = Devices()
         self.host_stats: HostValues | None = None
         self.digest: int | None = None
-        self.arriving: dict[VmId, bool] = {}
+        self.unproved: dict[VmId, ClaimState] = {}
         self.told_heard = False
         self.block = block
         self.frame_seq = 0
@@ -148,12 +167,17 @@ class Host:
         self.in_flight: Request | None = None
         self.retries = 0
         self.retry_at = 0.0
+        self.said = Allowance(MESSAGES_S, MESSAGES_BURST, now)
+        self.said_bytes = Allowance(BYTES_S, BYTES_BURST, now)
+        self.asked = Allowance(REQUESTS_S, REQUESTS_BURST, now)
+        self.flooding: float | None = None
+        self.rivals_told_at = float("-inf")
 
     # --- state --------------------------------------------------------------------------------------------------
 
     def given(self, event: HostInput, now: float) -> bool:
         """Step the state machine. Tells whether the state has changed. Raises IllegalTransition."""
-        new = step(self.state, event)
+        new = step(TABLE, self.state, event)
         changed = new is not self.state
         if changed:
             self.state, self.since = new, now
@@ -163,6 +187,13 @@ class Host:
     def confirmed(self) -> bool:
         """Whether a roster fetched by rpc has been applied for the epoch that is held."""
         return self.epoch != 0
+
+    def claim_state(self, vm: VmId) -> ClaimState:
+        """How the host's word on a VM stands."""
+        row = self.index.get(vm)
+        if row is None:
+            return ClaimState.NONE
+        return self.unproved.get(vm, ClaimState.RUNNING) if self.tokens[row] else ClaimState.DOWN
 
     def admit(self, seq: int) -> int | None:
         """Take the next stream message of the confirmed epoch.

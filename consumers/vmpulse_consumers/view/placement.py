@@ -5,32 +5,26 @@ The rules of whose word is believed are in ``ownership``; here they are applied 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
+from vmpulse_consumers.view.claims import CLAIMS, RUNS, ClaimInput, ClaimState
 from vmpulse_consumers.view.host import WIDTH
-from vmpulse_consumers.view.ownership import Transit, Vm
+from vmpulse_consumers.view.ownership import LEFT_UNKNOWN, Transit, Vm
+from vmpulse_consumers.view.splits import Splits
+from vmpulse_consumers.view.states import step
 from vmpulse_contract.identity import VmId
 from vmpulse_contract.sections import Section
 from vmpulse_contract.values import ExitReason, VmStatus
 
 if TYPE_CHECKING:
     from vmpulse_consumers.view.host import Host
+    from vmpulse_consumers.view.memory import Memory
     from vmpulse_consumers.view.runtime import Runtime
     from vmpulse_consumers.view.telling import Telling
     from vmpulse_contract.stream import Roster, Tombstone
 
 Ends: TypeAlias = "dict[tuple[bytes, int], Tombstone]"
 """Tombstones by VM and start token."""
-RUNS: Final = frozenset(
-    {
-        VmStatus.UP,
-        VmStatus.POWERING_UP,
-        VmStatus.POWERING_DOWN,
-        VmStatus.REBOOT_IN_PROGRESS,
-        VmStatus.MIGRATION_SOURCE,
-    }
-)
-"""In these the guest runs on the host that says so; one that is paused, restored or received runs nowhere yet."""
 
 
 class Before:
@@ -39,9 +33,11 @@ class Before:
     def __init__(self, host: Host) -> None:
         self.index = host.index
         self.tokens = host.tokens
+        self.unproved = host.unproved
         self.block = host.block
         self.configs = host.announced[Section.CONFIG :: WIDTH]
         self.ended = {(end.vm, end.token) for end in host.tombstones}
+        self._said = self._all_said(host)
         self.infos: dict[VmId, bytes | None] = {}
         """Bodies of section info of the VMs that the roster says have migrated away."""
 
@@ -51,6 +47,29 @@ class Before:
             row = self.index.get(VmId(end.vm))
             if row is not None and end.exit_reason is ExitReason.MIGRATION_SUCCEEDED:
                 self.infos[VmId(end.vm)] = host.bodies[row * WIDTH + Section.INFO]
+
+    def claim_state(self, vm: VmId) -> ClaimState:
+        """How the host's word on a VM stood."""
+        row = self.index.get(vm)
+        if row is None:
+            return ClaimState.NONE
+        return self.unproved.get(vm, ClaimState.RUNNING) if self.tokens[row] else ClaimState.DOWN
+
+    @staticmethod
+    def _all_said(host: Host) -> tuple[object, ...]:
+        return host.packed_vms, host.tokens, host.announced, host.tombstones, host.facts
+
+    def changed(self, host: Host) -> bool:
+        """Whether the roster says anything that the one before did not."""
+        return self._said != self._all_said(host)
+
+    def ended_lives(self, host: Host) -> list[VmId]:
+        """The VMs that the host no longer lists, or lists in another life."""
+        return [
+            vm
+            for vm, row in self.index.items()
+            if vm not in host.index or self.tokens[row] != host.tokens[host.index[vm]]
+        ]
 
     def same_lives(self, host: Host) -> list[tuple[int, int]]:
         """The rows, before and now, of the VMs that are in the same life of theirs."""
@@ -66,26 +85,29 @@ class Placement:
     Args:
         runtime: where the statuses stand.
         telling: told of whatever changes.
+        memory: told of what is to be kept.
     """
 
-    def __init__(self, runtime: Runtime, telling: Telling) -> None:
+    def __init__(self, runtime: Runtime, telling: Telling, memory: Memory) -> None:
         self.vms: dict[VmId, Vm] = {}
         self.transits: dict[VmId, Vm] = {}
+        self.splits = Splits(runtime, telling)
         self._runtime = runtime
         self._telling = telling
+        self._memory = memory
 
     # --- rosters ------------------------------------------------------------------------------------------------
 
     def listed(self, host: Host, before: Before, now: float, *, met: bool) -> None:
         """A roster has replaced what *host* listed *before*. *met*: what it lists has not just begun."""
-        host.arriving = {known: turns for known, turns in host.arriving.items() if known in host.index}
+        host.unproved = {known: state for known, state in before.unproved.items() if known in host.index}
         ends = {(end.vm, end.token): end for end in host.tombstones}
         for known in before.index.keys() - host.index.keys():
             self._dropped(self.vms[known], host, before, ends, now)
         for known, row in host.index.items():
             was = before.index.get(known)
             if was is None:
-                self._began(self.vms.setdefault(known, Vm(known)), host, now, met=met)
+                self._began(self.vms.setdefault(known, Vm(known)), host, before, now, met=met)
                 continue
             if before.tokens[was] != host.tokens[row]:
                 self._ended(self.vms[known], host, before, ends, now, met=met)
@@ -94,27 +116,40 @@ class Placement:
         if self.transits:
             self._judge_transits(host, before, ends, now)
 
-    def _began(self, vm: Vm, host: Host, now: float, *, met: bool) -> None:
+    def _began(self, vm: Vm, host: Host, before: Before, now: float, *, met: bool) -> None:
         """A life of a VM has begun on a host, or the host lists it newly."""
         vm.claim(host)
         if vm.active_on(host):
-            host.arriving[vm.id], vm.end = not met, None
+            vm.end = None
+            given = ClaimInput.LISTED_MET if met else ClaimInput.LISTED_BEGUN
         else:
-            host.arriving.pop(vm.id, None)
-        vm.settle(host, turned=False)
+            given = ClaimInput.LISTED_DOWN
+        self._stand(vm, host, step(CLAIMS, before.claim_state(vm.id), given))
+        if vm.transit is None:
+            # What is in transit is said to migrate until a frame says more: who has just listed it knows no status yet.
+            vm.settle(host, turned=False)
         self._settled(vm, now)
+
+    def _stand(self, vm: Vm, host: Host, state: ClaimState) -> None:
+        """Note how a claim stands: whether it runs or is Down follows from the roster."""
+        if state in {ClaimState.MET, ClaimState.BEGUN}:
+            host.unproved[vm.id] = state
+        else:
+            host.unproved.pop(vm.id, None)
+        self._memory.host(host.id)
 
     def _ended(self, vm: Vm, host: Host, before: Before, ends: Ends, now: float, *, met: bool) -> None:
         """A life of a VM has ended on a host that goes on listing it, and perhaps another has begun."""
         left = self._over(vm, host, before, ends, now)
         if left is not None and not vm.active_on(host):
             vm.end_claim(left)
-        self._began(vm, host, now, met=met)
+        self._began(vm, host, before, now, met=met)
 
     def _dropped(self, vm: Vm, host: Host, before: Before, ends: Ends, now: float) -> None:
         """A host no longer lists a VM."""
+        step(CLAIMS, before.claim_state(vm.id), ClaimInput.UNLISTED)
         if vm.drop_claim(host, self._over(vm, host, before, ends, now)):
-            self._leave(vm, host)
+            self._leave(vm, host, now)
         else:
             self._settled(vm, now)
 
@@ -135,12 +170,22 @@ class Placement:
         """A frame says what a VM does: decide whether it turns to running there."""
         known = host.vms[row]
         vm, status = self.vms[known], int(self._runtime.status[host.block.start + row])
-        if status == VmStatus.MIGRATION_DESTINATION:
-            host.arriving[known] = True
+        self._memory.host(host.id)
+        given = ClaimInput.RECEIVED if status == VmStatus.MIGRATION_DESTINATION else ClaimInput.RUNS
+        if given is ClaimInput.RECEIVED or status in RUNS:
+            was = host.claim_state(known)
+            state = step(CLAIMS, was, given)
+            self._stand(vm, host, state)
+            if state is not was or given is ClaimInput.RECEIVED:
+                vm.settle(host, turned=was is ClaimState.BEGUN and state is ClaimState.RUNNING)
+        if vm.transit is not None:
             vm.settle(host, turned=False)
-        elif known in host.arriving and status in RUNS:
-            vm.settle(host, turned=host.arriving.pop(known))
         self._settled(vm, now)
+
+    def heard_again(self, host: Host, now: float) -> None:
+        """A host is heard again: what it has said all the time may go against what was said meanwhile."""
+        for known in host.vms:
+            self.splits.judge(self.vms[known], now)
 
     # --- transit ------------------------------------------------------------------------------------------------
 
@@ -152,8 +197,13 @@ class Placement:
                 self._passed_through(vm, host, end, now)
         # Whose source no longer tells of it is not waited for: so a host has no more of them than tombstones.
         for vm in list(self.transits.values()):
-            if vm.transit is not None and vm.transit.host is host and (vm.id, vm.transit.token) not in ends:
+            if vm.transit is None or vm.transit.host is not host:
+                continue
+            left = ends.get((vm.id, vm.transit.token))
+            if left is None:
                 self._give_up(vm, host, now)
+            elif vm.transit.left_at == LEFT_UNKNOWN:
+                vm.transit = vm.kept_place = vm.transit._replace(left_at=_ended_at(host, left, now))
 
     def _passed_through(self, vm: Vm, host: Host, end: Tombstone, now: float) -> None:
         """A VM in transit came (back) to *host* and its life ended there, or it went on to yet another host."""
@@ -161,11 +211,17 @@ class Placement:
         if transit is None or (transit.host is host and transit.token == end.token) or at <= transit.left_at:
             return  # of a life before this move, or the one that moved
         if end.exit_reason is ExitReason.MIGRATION_SUCCEEDED:
-            vm.transit = transit._replace(host=host, token=end.token, since=now, left_at=at)
+            vm.went_on(transit._replace(host=host, token=end.token, since=now, left_at=at))
             self._settled(vm, now)
         else:
             vm.end = end
             self._give_up(vm, host, now)
+
+    def host_gone(self, host: Host, now: float) -> None:
+        """Somebody says that a host is no more: nothing is waited for that only it could tell."""
+        for vm in list(self.transits.values()):
+            if vm.transit is not None and vm.transit.host is host:
+                self._give_up(vm, host, now)
 
     def tell_transits(self, now: float) -> None:
         """Of VMs that were seen nowhere for long nobody knows what they do."""
@@ -174,7 +230,7 @@ class Placement:
 
     def _give_up(self, vm: Vm, host: Host, now: float) -> None:
         if vm.end_transit(host):
-            self._leave(vm, host)
+            self._leave(vm, host, now)
         else:
             self._settled(vm, now)
 
@@ -186,13 +242,28 @@ class Placement:
             self.transits.pop(vm.id, None)
         else:
             self.transits[vm.id] = vm
+        self._keep(vm)
         self._telling.vm(vm, now)
+        self.splits.judge(vm, now)
 
-    def _leave(self, vm: Vm, host: Host) -> None:
+    def _keep(self, vm: Vm) -> None:
+        """Tell the memory of another owner: which VMs a host owns is kept with the host."""
+        place = vm.transit or vm.owner
+        if place is not vm.kept_place:
+            for other in (vm.kept_place, place):
+                if isinstance(other, Transit):
+                    self._memory.transit(vm.id)
+                elif other is not None:
+                    self._memory.host(other.id)
+            vm.kept_place = place
+
+    def _leave(self, vm: Vm, host: Host, now: float) -> None:
         """Nobody lists the VM any more; *host* was the last."""
         del self.vms[vm.id]
         self.transits.pop(vm.id, None)
+        self._keep(vm)
         self._telling.gone(vm, host)
+        self.splits.drop(vm, now)
 
 
 def _ended_at(host: Host, end: Tombstone, now: float) -> float:

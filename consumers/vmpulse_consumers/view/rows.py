@@ -74,6 +74,8 @@ class VmRow(Struct, frozen=True, kw_only=True, omit_defaults=True, rename=_wire_
     hashes: dict[str, str] = {}
     repairing: tuple[str, ...] = ()
     """Sections whose announced hash is not held yet: what is shown of them is the last that was."""
+    split_brain: bool = False
+    """Several hosts have said for long that they run it."""
     sections: Sections | None = None
     claims: tuple[Claim, ...] = ()
 
@@ -113,13 +115,18 @@ class HostRow(Struct, frozen=True, kw_only=True, omit_defaults=True, rename=_wir
 
 
 class FleetRow(Struct, frozen=True, kw_only=True):
-    """The fleet in one row; counters since the view's start."""
+    """The fleet in one row; counters since the view's start.
+
+    ``degraded``: why the view works worse than it should, as a sentence; "": it does not. ``split_brain``: how many VMs
+    several hosts say they run.
+    """
 
     ready: bool
     not_ready: tuple[str, ...]
     broker_ok: bool
     hosts: dict[str, int]
     vms: int
+    split_brain: int
     freshness: dict[str, int]
     messages: int
     bytes: int
@@ -129,6 +136,7 @@ class FleetRow(Struct, frozen=True, kw_only=True):
     repairs: int
     rejected: int
     worst_age_s: float | None
+    degraded: str
 
 
 def fresh_limit(host: Host) -> float:
@@ -158,6 +166,7 @@ def vm_row(view: View, now: float, vm: Vm, *, with_sections: bool = False, with_
         elapsed_time=elapsed_of(host, row, now),
         hashes=_hashes(host, row),
         repairing=_repairing(host, row),
+        split_brain=vm.id in view.split,
         sections=_sections(host, row) if with_sections else None,
         claims=_claims(view, vm, now) if with_claims else (),
     )
@@ -177,6 +186,7 @@ def _transit_row(view: View, vm: Vm, now: float, *, with_claims: bool) -> VmRow:
         status=status.label,
         freshness=Freshness.UNKNOWN if status is VmStatus.UNKNOWN else Freshness.STALE,
         name=name_in(transit.info),
+        split_brain=vm.id in view.split,
         claims=_claims(view, vm, now) if with_claims else (),
     )
 
@@ -303,6 +313,7 @@ def fleet_row(view: View, now: float) -> FleetRow:
         broker_ok=view.broker_ok,
         hosts={state.value: sum(host.state is state for host in view.hosts.values()) for state in HostState},
         vms=len(view.vms),
+        split_brain=len(view.split),
         freshness=freshness,
         messages=counts.messages.total(),
         bytes=counts.bytes,
@@ -312,6 +323,7 @@ def fleet_row(view: View, now: float) -> FleetRow:
         repairs=counts.repairs,
         rejected=counts.rejected.total(),
         worst_age_s=None if worst is None else round(worst, 3),
+        degraded=view.degraded,
     )
 
 

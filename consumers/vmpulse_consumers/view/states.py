@@ -1,5 +1,7 @@
 """The states of a host, as a table: state x input -> state. A missing entry is IllegalTransition and changes nothing.
 
+The tables of claims, of a VM's place and of split brains are in ``claims``, ``ownership`` and ``splits``.
+
 What the table cannot say is *when* an input is given. CONFIRMED: a roster fetched by rpc has been applied, for whoever
 holds the exclusive rpc queue is the live agent. HEARD: a stream message of the confirmed epoch was applied. STRANGER: a
 message of an epoch that is not confirmed was seen. The silences: only while the canary is fine. LOST never means dead:
@@ -8,8 +10,9 @@ it says that nothing was heard. Fencing is the engine's business.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Final
+from typing import Final, TypeVar
 
 from vmpulse_consumers.errors import IllegalTransition
 
@@ -36,6 +39,9 @@ class HostInput(StrEnum):
     SILENT_LOST = "silent_lost"
     GOODBYE = "goodbye"
     FORGOTTEN = "forgotten"
+    REMEMBERED = "remembered"
+    REMEMBERED_LOST = "remembered_lost"
+    REMEMBERED_STOPPED = "remembered_stopped"
 
 
 _S = HostState
@@ -46,6 +52,10 @@ TABLE: Final[dict[HostState, dict[HostInput, HostState]]] = {
         _I.STRANGER: _S.SYNCING,
         _I.CONFIRMED: _S.LIVE,
         _I.FORGOTTEN: _S.GONE,
+        # What was said before the view's restart is shown until the host is confirmed, or known to be silent.
+        _I.REMEMBERED: _S.SYNCING,
+        _I.REMEMBERED_LOST: _S.LOST,
+        _I.REMEMBERED_STOPPED: _S.STOPPED,
     },
     _S.SYNCING: {
         _I.STRANGER: _S.SYNCING,
@@ -87,16 +97,17 @@ TABLE: Final[dict[HostState, dict[HostInput, HostState]]] = {
         _I.GOODBYE: _S.STOPPED,
         _I.FORGOTTEN: _S.GONE,
     },
-    _S.GONE: {
-        _I.STRANGER: _S.SYNCING,
-        _I.CONFIRMED: _S.LIVE,
-    },
+    # The end: a host that speaks again is met anew.
+    _S.GONE: {},
 }
 
+State = TypeVar("State")
+Input = TypeVar("Input")
 
-def step(state: HostState, given: HostInput) -> HostState:
+
+def step(table: Mapping[State, Mapping[Input, State]], state: State, given: Input) -> State:
     """Give the next state. Raises IllegalTransition where the table has none."""
     try:
-        return TABLE[state][given]
+        return table[state][given]
     except KeyError:
         raise IllegalTransition(state, given) from None

@@ -11,17 +11,22 @@ Rules of this file.
   new epoch's messages are passed over.
 - A reply says what held at its ``as_of``; of two words on one (VM, section) the higher of seq and as_of wins. A reply
   never advances a host's seq.
-- One request in flight for each host, a bounded number overall.
+- One request in flight for each host, a bounded number overall, paced for each and in all (``asking``).
+- Each host has a budget of messages and bytes; what goes beyond is dropped before it is read, and digests repair it.
+- What outlives the view is marked in ``memory``; whoever keeps it drains the marks, and ``restore`` takes it back.
 """
 
 from __future__ import annotations
 
-from collections import Counter, deque
 from typing import TYPE_CHECKING, Final
 
+from vmpulse_consumers.view.asking import RETRY_S, Asking
 from vmpulse_consumers.view.bodies import Bodies
-from vmpulse_consumers.view.events import BrokerEvent, HostEvent
-from vmpulse_consumers.view.host import LOST_S, WIDTH, Host, Request
+from vmpulse_consumers.view.claims import is_heard
+from vmpulse_consumers.view.counts import Counts
+from vmpulse_consumers.view.events import BrokerEvent, HostEvent, HostTrouble, Trouble
+from vmpulse_consumers.view.host import LOST_S, WIDTH, Host
+from vmpulse_consumers.view.memory import Memory
 from vmpulse_consumers.view.placement import Before, Placement
 from vmpulse_consumers.view.runtime import Runtime
 from vmpulse_consumers.view.states import HostInput, HostState
@@ -31,18 +36,15 @@ from vmpulse_contract.errors import HostDidNotAnswer, MessageError, MistypedMess
 from vmpulse_contract.identity import VmId
 from vmpulse_contract.sections import ABSENT, BODIED, Section
 from vmpulse_contract.topology import Kind
-from vmpulse_contract.verbs import SECTION_OF_VERB, VERB_OF_SECTION, RosterReply, SectionReply, Verb
+from vmpulse_contract.verbs import SECTION_OF_VERB, RosterReply, SectionReply, Verb
 
 if TYPE_CHECKING:
     from vmpulse_consumers.view.events import Event
+    from vmpulse_consumers.view.host import Request
     from vmpulse_contract.errors import ContractError
     from vmpulse_contract.identity import HostId
     from vmpulse_contract.verbs import AnyReply
 
-IN_FLIGHT: Final = 64
-"""Requests under way overall: at a round trip of 5 ms 12,000 hosts a second are asked, and a start is no burst."""
-RETRY_S: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
-"""Pause after the first, second, ... failed request to a host."""
 SLACK_S: Final = 1.0
 """A tick may come so late before it counts as missed: a busy host's look takes up to this long."""
 CANARY_MISSING_S: Final = 6.0
@@ -57,24 +59,10 @@ SEQ_JUMP: Final = 1 << 32
 """More messages than a host says in 400 years of ticks: a jump of so much is a fault, not a gap."""
 RETIRED_ASKS_S: Final = 10.0
 """A retired epoch that still speaks so long after is not the tail of a queue: ask who is live."""
-
-
-class Counts:
-    """What the view has done since its start; cumulative, for metrics."""
-
-    def __init__(self) -> None:
-        self.messages: Counter[str] = Counter()
-        self.bytes = 0
-        self.gaps = 0
-        self.repeats = 0
-        self.strangers = 0
-        self.digest_mismatches = 0
-        self.layout_mismatches = 0
-        self.relists = 0
-        self.repairs = 0
-        self.requests_failed: Counter[str] = Counter()
-        self.unburied = 0
-        self.rejected: Counter[str] = Counter()
+FLOOD_OVER_S: Final = 10.0
+"""A flood is over when nothing had to be dropped for so long."""
+RIVALS_S: Final = 60.0
+"""Two agents of one host are told of so often at most."""
 
 
 class View:
@@ -91,13 +79,14 @@ class View:
         self._heard_from: float | None = None
         self._silence_from = now
         self._telling = Telling(self.runtime)
-        self._placement = Placement(self.runtime, self._telling)
-        self.vms = self._placement.vms
-        self.transits = self._placement.transits
-        self._waiting: deque[Host] = deque()
-        self._requests: list[Request] = []
-        self._in_flight = 0
-        self._number = 0
+        self.memory = Memory()
+        self.placement = Placement(self.runtime, self._telling, self.memory)
+        self.vms = self.placement.vms
+        self.transits = self.placement.transits
+        self.split = self.placement.splits.split
+        self.asking = Asking(self.counts, now)
+        self.degraded = ""
+        """Why the view works worse than it should though it goes on, as a sentence; empty: it does not."""
 
     # --- inputs: the stream -------------------------------------------------------------------------------------
 
@@ -113,6 +102,9 @@ class View:
         key = topology.parse_stream_key(exchange, routing_key)
         if user_id != key.host:
             raise WrongSender(f"routing key {routing_key!r:.100} with user_id {user_id!r:.80}; they must name one host")
+        known = self.hosts.get(key.host)
+        if known is not None and not self._within_budget(known, len(body), now):
+            return
         match key.kind:
             case Kind.FRAME:
                 self._frame(key.host, stream.read_frame(body), now)
@@ -132,6 +124,31 @@ class View:
         host = self.hosts.get(key.host)
         if host is not None:  # device statistics alone make no host known
             self._judge_hearing(host, now)
+
+    def _within_budget(self, host: Host, size: int, now: float) -> bool:
+        """Whether a message may be applied; who says too much is told of once, and again when it is over."""
+        if host.said.take(1.0, now) and host.said_bytes.take(float(size), now):
+            if host.flooding is not None and now - host.flooding > FLOOD_OVER_S:
+                host.flooding = None
+                self._tell_trouble(host, Trouble.FLOOD_OVER, "its messages are applied again")
+            return True
+        self.counts.over_budget += 1
+        if host.flooding is None:
+            detail = "it says more than its budget; what goes beyond is dropped, and repaired later"
+            self._tell_trouble(host, Trouble.FLOODING, detail)
+        host.flooding = now
+        return False
+
+    def _tell_trouble(self, host: Host, trouble: Trouble, detail: str) -> None:
+        self._telling.events.append(HostTrouble(host.id, trouble, detail))
+
+    def _rivals(self, host: Host, now: float) -> None:
+        """Two agents speak for one host: the one that holds the rpc queue is believed; somebody must end the other."""
+        self.counts.rivals += 1
+        if now - host.rivals_told_at >= RIVALS_S:
+            host.rivals_told_at = now
+            detail = "two agents speak for it; only the one that answers requests is believed: stop the other"
+            self._tell_trouble(host, Trouble.RIVALS, detail)
 
     def _admit(self, host_id: HostId, epoch: int, seq: int, now: float) -> Host | None:
         """Give the host if the message is to be applied: of the confirmed epoch, and not seen yet."""
@@ -160,16 +177,19 @@ class View:
         self.counts.strangers += 1
         if epoch in host.retired and now - host.confirmed_at < RETIRED_ASKS_S:
             return
+        if epoch in host.retired and is_heard(host) and now - host.spoke_at < RETIRED_ASKS_S:
+            self._rivals(host, now)
         if host.state not in {HostState.LIVE, HostState.LATE}:
             host.heard_at = now
         self._step(host, HostInput.STRANGER, now)
         if epoch != host.provisional:
             # Somebody new is there: whatever did not answer before is no reason to wait now.
             host.provisional, host.provisional_seq, host.parting = epoch, 0, False
+            host.provisional_at = now
             host.retry_at, host.retries = 0.0, 0
         host.provisional_seq = max(seq, host.provisional_seq)
         if host.in_flight is None or host.in_flight.verb is not Verb.GET_ROSTER:
-            self._relist(host)
+            self.asking.relist(host)
 
     def _frame(self, host_id: HostId, frame: stream.Frame, now: float) -> None:
         host = self._admit(host_id, frame.epoch, frame.seq, now)
@@ -177,7 +197,7 @@ class View:
             return
         if frame.layout != host.layout or frame.count != host.block.size:
             self.counts.layout_mismatches += 1
-            self._relist(host)
+            self.asking.relist(host)
             return
         first = host.frame_seq <= host.roster_as_of
         changed = self.runtime.store(host.block, frame)
@@ -186,15 +206,15 @@ class View:
             # Only now it is known that a status is not just unheard of, but unknown to the host too.
             changed = sorted({*changed, *self.runtime.unknown(host.block)})
         for row in changed:
-            self._placement.status_said(host, row, now)
+            self.placement.status_said(host, row, now)
         if frame.digest != host.own_digest() and frame.seq > host.reply_as_of:
             self.counts.digest_mismatches += 1
-            self._relist(host)
+            self.asking.relist(host)
         elif host.frame_age(now) is None:
             host.offset = None  # our own clock stood still: measure anew
-            self._relist(host)
+            self.asking.relist(host)
         elif now > host.remeasure_at:
-            self._relist(host)
+            self.asking.relist(host)
 
     def _roster(self, host_id: HostId, message: stream.RosterMessage, now: float) -> None:
         host = self._admit(host_id, message.epoch, message.seq, now)
@@ -210,19 +230,21 @@ class View:
         before = ABSENT if row is None else host.announced[row * WIDTH + section]
         if not host.announce(vm, section, change.hash, change.seq):
             return
+        self.memory.host(host.id)
         if section not in BODIED:
             if change.hash != before:
                 self._telling.section(self.vms[vm], host, section)
         elif change.body is not None:
             self._hold(host, vm, section, change.hash, change.body)
         else:
-            self._want(host)
+            self.asking.want(host)
 
     def _hold(self, host: Host, vm: VmId, section: Section, value: int, body: bytes) -> None:
         """Hold a body that was checked against its hash, and tell what is new of it."""
         news = host.held[host.index[vm] * WIDTH + section] != value
         host.hold(vm, section, value, body, self.bodies)
         if news:
+            self.memory.section(host.id, vm, section)
             self._telling.section(self.vms[vm], host, section)
 
     def _devices(self, host_id: HostId, message: devices.DeviceMessage) -> None:
@@ -248,8 +270,8 @@ class View:
 
     def replied(self, request: Request, reply: AnyReply, now: float) -> None:
         """Apply the answer to a request that ``drain_requests`` gave. Raises MessageError for one that does not fit."""
-        host = self._answered(request)
-        if host is None:
+        host = self.hosts.get(request.host)
+        if not self.asking.answered(host, request) or host is None:
             return
         try:
             if isinstance(reply, RosterReply):
@@ -258,38 +280,17 @@ class View:
                 self._repaired(host, reply, request, now)
         except Exception:
             # Whatever is wrong with the answer, or with us: the question stands, and is not put again at once.
-            self._failed(host, request, "message", now)
+            self.asking.failed(host, request, "message", now)
             raise
-        self._want(host)
+        self.asking.want(host)
 
     def request_failed(self, request: Request, error: ContractError, now: float) -> None:
         """A request got no usable answer: ask again later, for as long as the host is heard."""
-        host = self._answered(request)
-        if host is not None:
+        host = self.hosts.get(request.host)
+        if self.asking.answered(host, request) and host is not None:
             code = error.code if isinstance(error, VerbError) else "message"
             # An agent that has just begun answers in a moment.
-            self._failed(host, request, code, now, RETRY_S[0] if isinstance(error, NotReady) else None)
-
-    def _failed(self, host: Host, request: Request, code: str, now: float, pause: float | None = None) -> None:
-        self.counts.requests_failed[code] += 1
-        self._put_off(host, now, pause)
-        if request.verb is Verb.GET_ROSTER:
-            host.want_roster = True
-        self._want(host)
-
-    @staticmethod
-    def _put_off(host: Host, now: float, pause: float | None = None) -> None:
-        """Ask the host nothing for a while, longer each time."""
-        host.retry_at = now + (RETRY_S[min(host.retries, len(RETRY_S) - 1)] if pause is None else pause)
-        host.retries += 1
-
-    def _answered(self, request: Request) -> Host | None:
-        host = self.hosts.get(request.host)
-        if host is None or host.in_flight is None or host.in_flight.number != request.number:
-            return None
-        host.in_flight = None
-        self._in_flight -= 1
-        return host
+            self.asking.failed(host, request, code, now, RETRY_S[0] if isinstance(error, NotReady) else None)
 
     def _relisted(self, host: Host, reply: RosterReply, request: Request, now: float) -> None:
         if reply.roster is None or not reply.epoch:
@@ -298,7 +299,11 @@ class View:
         if host.state is HostState.STOPPED and reply.epoch == host.epoch:
             return  # the answer was under way when the goodbye came: the last word is the stream's
         parting = host.parting and reply.epoch == host.provisional
+        if reply.epoch == host.epoch and host.provisional and now - host.provisional_at > RETIRED_ASKS_S:
+            self._rivals(host, now)
         new_epoch = host.adopt(reply.epoch, now)
+        if new_epoch:
+            self.memory.host(host.id)
         host.measure(reply.monotonic_ms, request.sent_at, now)
         host.heard_at = host.spoke_at = now
         self._step(host, HostInput.CONFIRMED, now)
@@ -310,7 +315,7 @@ class View:
 
     def _repaired(self, host: Host, reply: SectionReply, request: Request, now: float) -> None:
         if reply.epoch != host.epoch:
-            self._relist(host)
+            self.asking.relist(host)
             return
         section = SECTION_OF_VERB[request.verb]
         host.reply_as_of = max(host.reply_as_of, reply.as_of)
@@ -318,20 +323,45 @@ class View:
         for vm, record in reply.vms.items():
             known = VmId(vm)
             if host.announce(known, section, record.hash, reply.as_of):
+                self.memory.host(host.id)
                 self._hold(host, known, section, record.hash, record.body)
                 held += 1
         if set(request.vms) - reply.vms.keys() - set(reply.remaining):
             # The host has no such section now although it announced one: its roster will tell.
-            self._relist(host)
+            self.asking.relist(host)
         if held:
             host.retries = 0
         else:
-            self._put_off(host, now)
+            self.asking.put_off(host, now)
+
+    # --- inputs: people -----------------------------------------------------------------------------------------
+
+    def forget(self, host_id: HostId, now: float) -> None:
+        """Somebody says that a host is no more: it is GONE, and its claims with it.
+
+        Raises IllegalTransition while the host is heard, which changes nothing, and KeyError for one that is not known.
+        """
+        host = self.hosts[host_id]
+        self._step(host, HostInput.FORGOTTEN, now)
+        self.asking.forget(host)
+        nothing = stream.pack_roster(
+            layout=0, monotonic_ms=0, facts=host.facts, vms=(), tokens=(), elapsed_ms=(), hashes=b"", tombstones=()
+        )
+        self._apply_roster(host, nothing, host.roster_as_of, now, met=False)
+        self.placement.host_gone(host, now)
+        self.runtime.release(host.block)
+        del self.hosts[host_id]
+        self.memory.forgotten(host_id)
 
     # --- inputs: time -------------------------------------------------------------------------------------------
 
     def canary(self, now: float) -> None:
         """Our own canary came through the stream's queue."""
+        if self._canary_at is None:
+            # Nobody could be heard before: silence counts from here, and so does what is remembered of hosts.
+            self._silence_from = now
+            for host in self.hosts.values():
+                host.spoke_at = min(host.spoke_at, now)
         if not self.broker_ok:
             self.broker_ok = True
             if self._canary_at is not None:
@@ -358,13 +388,12 @@ class View:
             if self.broker_ok and self._canary_at is not None:
                 self._judge_silence(host, self._canary_at, now)
             self._give_up_waiting(host, now)
-            if host.retry_at and host.retry_at <= now:
-                host.retry_at = 0.0
-                self._want(host)
+            self.asking.tick(host, now)
         # After all hosts: of many that are lost at once, each itself is told before any of their VMs.
         for host in self.hosts.values():
             self._judge_hearing(host, now)
-        self._placement.tell_transits(now)
+        self.placement.tell_transits(now)
+        self.placement.splits.tick(now)
         if not self._telling.begun and self._may_tell(now):
             self._telling.begin(self.vms.values(), now)
 
@@ -405,17 +434,13 @@ class View:
 
     # --- outputs ------------------------------------------------------------------------------------------------
 
-    @property
-    def wants_requests(self) -> bool:
-        """Whether ``drain_requests`` would give any; cheap, for a call after each message."""
-        return bool(self._waiting) and self._in_flight < IN_FLIGHT
+    def requests_due_in(self, now: float) -> float | None:
+        """Seconds until ``drain_requests`` would give any; None: not before something else happens. Cheap."""
+        return self.asking.due_in(now)
 
     def drain_requests(self, now: float) -> list[Request]:
         """Hand out the requests to send now; each must come back through ``replied`` or ``request_failed``."""
-        while self._waiting and self._in_flight < IN_FLIGHT:
-            self._ask(self._waiting.popleft(), now)
-        requests, self._requests = self._requests, []
-        return requests
+        return self.asking.drain(now)
 
     @property
     def has_events(self) -> bool:
@@ -440,48 +465,6 @@ class View:
             reasons.append(f"{len(waiting)} hosts are not confirmed yet, among them {', '.join(sorted(waiting)[:3])}")
         return reasons
 
-    # --- requests -----------------------------------------------------------------------------------------------
-
-    def _relist(self, host: Host) -> None:
-        host.want_roster = True
-        self._want(host)
-
-    def _want(self, host: Host) -> None:
-        """Queue the host for a request if it needs one and may have one."""
-        if host.in_flight is None and not host.retry_at and not host.queued and self._next(host) is not None:
-            host.queued = True
-            self._waiting.append(host)
-
-    @staticmethod
-    def _next(host: Host) -> tuple[Verb, tuple[VmId, ...]] | None:
-        """What to ask the host next: its roster first, for it says what else is missing."""
-        if host.state in {HostState.STOPPED, HostState.LOST}:
-            return None
-        if host.want_roster:
-            return Verb.GET_ROSTER, ()
-        if host.confirmed:
-            for section in BODIED:
-                unheld = host.unheld(section)
-                if unheld:
-                    return VERB_OF_SECTION[section], tuple(unheld)
-        return None
-
-    def _ask(self, host: Host, now: float) -> None:
-        host.queued = False
-        wanted = self._next(host)
-        if wanted is None or host.in_flight is not None:
-            return
-        verb, vms = wanted
-        if verb is Verb.GET_ROSTER:
-            host.want_roster = False
-            self.counts.relists += 1
-        else:
-            self.counts.repairs += 1
-        self._number += 1
-        self._in_flight += 1
-        host.in_flight = Request(host.id, verb, vms, self._number, now)
-        self._requests.append(host.in_flight)
-
     # --- rosters ------------------------------------------------------------------------------------------------
 
     def _apply_roster(self, host: Host, roster: stream.Roster, as_of: int, now: float, *, met: bool) -> None:
@@ -493,12 +476,19 @@ class View:
         # Values are of one life: what began another is not said to be what the last one was until its frame comes.
         self.runtime.carry(before.block, host.block, before.same_lives(host))
         self.runtime.release(before.block)
-        self._placement.listed(host, before, now, met=met)
-        self._want(host)
+        if before.changed(host):
+            self.memory.host(host.id)
+            for vm in before.ended_lives(host):
+                self.memory.vm_left(host.id, vm)
+        self.placement.listed(host, before, now, met=met)
+        self.asking.want(host)
 
     def _step(self, host: Host, given: HostInput, now: float) -> None:
-        was = host.state
+        was, was_heard = host.state, is_heard(host)
         if host.given(given, now):
+            self.memory.host(host.id)
             self._telling.events.append(HostEvent(host.id, host.state, was))
             if was is HostState.LOST:
-                self._want(host)  # what was left unasked while nobody was there to answer
+                self.asking.want(host)  # what was left unasked while nobody was there to answer
+            if is_heard(host) and not was_heard:
+                self.placement.heard_again(host, now)

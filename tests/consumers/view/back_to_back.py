@@ -312,8 +312,9 @@ class Table:
     def answer(self) -> int:
         """Let the hosts answer what the view asks, until it asks no more. Gives the number of requests."""
         asked = 0
-        while requests := self.view.drain_requests(self.now):
-            for request in requests:
+        while (due_in := self.view.requests_due_in(self.now)) is not None:
+            self.now += due_in
+            for request in self.view.drain_requests(self.now):
                 self.answer_one(request)
                 asked += 1
             assert asked < 1000, "the view never stops asking"

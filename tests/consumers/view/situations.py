@@ -28,7 +28,7 @@ def in_view(table: Table) -> Host:
 
 def asked_for_roster(table: Table) -> tuple[Request, bytes]:
     """A roster asked for and answered now, whose answer is still under way."""
-    table.view._relist(in_view(table))
+    table.view.asking.relist(in_view(table))
     (request,) = table.view.drain_requests(table.now)
     return request, table.host.answer(request, table.now)
 

@@ -15,10 +15,11 @@ from tests.consumers.view.subscriber import SubscribedView, Subscriber
 from vmpulse_consumers.amqp_requests import ANSWER_S
 from vmpulse_consumers.http import census
 from vmpulse_consumers.view import BrokerEvent, Host, HostEvent, HostState, Request
+from vmpulse_consumers.view.asking import RETRY_S
 from vmpulse_consumers.view.host import LOST_S, REMEASURE_SLOW_S, WIDTH
 from vmpulse_consumers.view.rows import VmRow, fleet_row, vm_row
 from vmpulse_consumers.view.runtime import UNKNOWN_8, UNKNOWN_32
-from vmpulse_consumers.view.view import FORGOTTEN_S, GRACE_S, RETIRED_ASKS_S, RETRY_S, SLACK_S
+from vmpulse_consumers.view.view import FORGOTTEN_S, GRACE_S, RETIRED_ASKS_S, SLACK_S
 from vmpulse_contract import sections
 from vmpulse_contract.devices import DeviceRecord
 from vmpulse_contract.errors import HostDidNotAnswer, UnknownHost
@@ -377,7 +378,7 @@ class Fleet(RuleBasedStateMachine):
         held = self.table.view.hosts.get(host.id)
         if held is None or held.in_flight is not None or host.id in self.table.dead:
             return
-        self.table.view._relist(held)
+        self.table.view.asking.relist(held)
         for request in self.table.view.drain_requests(self.table.now):
             self.table.now += seconds / 2
             self.replies.append(Reply(request, host.answer(request, self.table.now)))
@@ -469,7 +470,8 @@ class Fleet(RuleBasedStateMachine):
             assert Counter(vm.claims) == Counter(host for host in self.known_hosts() if vm.id in host.index)
             assert (vm.owner is None) == (vm.transit is not None) == (vm.id in self.table.view.transits)
             if vm.owner is None:
-                assert not any(map(vm.active_on, vm.claims))
+                # Whoever has listed it as active meanwhile has sent no frame since.
+                assert all(host.frame_seq <= host.roster_as_of for host in vm.claims if vm.active_on(host))
                 continue
             assert vm.owner in vm.claims
             assert vm.active_on(vm.owner) or not any(map(vm.active_on, vm.claims))
@@ -585,7 +587,7 @@ class Fleet(RuleBasedStateMachine):
             return
         view, pending = self.table.view, [*self.asked, *(reply.request for reply in self.replies), *self.forgotten]
         held = [host.in_flight for host in view.hosts.values() if host.in_flight is not None]
-        assert view._in_flight == len(held)
+        assert view.asking.in_flight == len(held)
         assert all(request in pending for request in held)
         recent = [request for request in pending if self.table.now - request.sent_at <= FORGOTTEN_S]
         assert all(request in held for request in recent)

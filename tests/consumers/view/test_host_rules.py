@@ -16,9 +16,10 @@ from tests.consumers.view.situations import (
     user_said,
 )
 from vmpulse_consumers.view import HostState
+from vmpulse_consumers.view.asking import JITTER, RETRY_S
 from vmpulse_consumers.view.host import LOST_S
 from vmpulse_consumers.view.rows import Freshness
-from vmpulse_consumers.view.view import FORGOTTEN_S, GRACE_S, RETRY_S
+from vmpulse_consumers.view.view import FORGOTTEN_S, GRACE_S
 from vmpulse_contract import verbs
 from vmpulse_contract.errors import HostDidNotAnswer, MistypedMessage
 from vmpulse_contract.topology import Kind
@@ -83,12 +84,12 @@ def test_a_new_epoch_does_not_wait_for_the_back_off_of_the_old() -> None:
     table = live_table()
     table.dead.add(HOST)
     for _ in range(6):
-        table.view._relist(in_view(table))
+        table.view.asking.relist(in_view(table))
         table.answer()
         table.now = max(table.now, in_view(table).retry_at)
         table.view.tick(table.now)
     table.answer()
-    assert in_view(table).retry_at >= table.now + RETRY_S[-1]
+    assert in_view(table).retry_at >= table.now + RETRY_S[-1] * (1 - JITTER)
     table.dead.clear()
     table.host.begin(table.now, table.next_epoch())
     table.deliver()
@@ -180,9 +181,9 @@ def test_nobody_is_asked_who_is_known_to_be_away(state: HostState) -> None:
     """A host that is STOPPED or LOST is asked nothing, whatever is missing, and not counted as asked."""
     table = live_table()
     in_view(table).state = state
-    table.view._relist(in_view(table))
+    table.view.asking.relist(in_view(table))
     assert table.view.drain_requests(table.now) == []
-    assert (table.view._in_flight, in_view(table).in_flight) == (0, None)
+    assert (table.view.asking.in_flight, in_view(table).in_flight) == (0, None)
 
 
 def test_a_request_that_never_comes_back_is_given_up() -> None:
@@ -196,11 +197,11 @@ def test_a_request_that_never_comes_back_is_given_up() -> None:
         table.view.tick(table.now)
         table.deliver()
         assert table.view.drain_requests(table.now) == []
-    assert table.view._in_flight == 1
+    assert table.view.asking.in_flight == 1
     tick_of(table)
     table.view.tick(table.now)
     table.deliver()
-    assert (table.view._in_flight, in_view(table).in_flight) == (0, None)
+    assert (table.view.asking.in_flight, in_view(table).in_flight) == (0, None)
     assert table.view.counts.requests_failed["no_answer"] == 1
     as_of = in_view(table).roster_as_of
     table.reply(request, raw)
@@ -209,7 +210,7 @@ def test_a_request_that_never_comes_back_is_given_up() -> None:
     table.view.tick(table.now)
     (again,) = table.view.drain_requests(table.now)
     assert again.verb is Verb.GET_ROSTER
-    assert table.view._in_flight == 1
+    assert table.view.asking.in_flight == 1
 
 
 def test_answers_and_failures_free_the_place_of_their_request() -> None:
@@ -217,14 +218,14 @@ def test_answers_and_failures_free_the_place_of_their_request() -> None:
     table = Table(hosts=3)
     table.deliver()
     first, second, third = table.view.drain_requests(table.now)
-    assert table.view._in_flight == 3
+    assert table.view.asking.in_flight == 3
     table.view.request_failed(first, HostDidNotAnswer("no"), table.now)
     table.view.request_failed(first, HostDidNotAnswer("no"), table.now)
     table.answer_one(second)
     table.answer_one(second)
-    assert table.view._in_flight == 1
+    assert table.view.asking.in_flight == 1
     table.answer_one(third)
-    assert table.view._in_flight == 0
+    assert table.view.asking.in_flight == 0
     assert all(host.in_flight is None for host in table.view.hosts.values())
 
 
@@ -285,7 +286,7 @@ def test_there_is_a_grace_after_our_own_connection_is_back() -> None:
 def test_an_answer_that_cannot_be_applied_leaves_the_question_standing() -> None:
     """It is an error and a failed request: the host is asked again, but not at once."""
     table = live_table()
-    table.view._relist(in_view(table))
+    table.view.asking.relist(in_view(table))
     (request,) = table.view.drain_requests(table.now)
     reply = verbs.read_reply(Verb.GET_ROSTER, table.host.answer(request, table.now))
     with pytest.raises(MistypedMessage):

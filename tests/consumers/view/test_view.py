@@ -174,7 +174,7 @@ def test_messages_of_a_retired_epoch_change_nothing() -> None:
 def test_a_reply_never_undoes_a_newer_change() -> None:
     """Of a reply and a change event the one with the higher seq wins, in either order of arrival (rule: Apply)."""
     table = live_table()
-    table.view._relist(table.view.hosts[HOST])
+    table.view.asking.relist(table.view.hosts[HOST])
     (request,) = table.view.drain_requests(table.now)
     old_reply = table.host.answer(request, table.now)
     table.now += 3

@@ -1,0 +1,122 @@
+"""Keeps what outlives a view: takes what has changed once a second, and has a thread of its own write it.
+
+A store that cannot be written costs nothing but the memory: the view goes on, says that it is degraded, and everything
+that was not written is marked anew, so that it is written once the store works again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final
+
+from vmpulse_consumers.errors import StoreBroken, StoreFull, StoreUnusable
+from vmpulse_consumers.store.file import StoreFile
+from vmpulse_consumers.view.memory import Kept
+from vmpulse_consumers.view.restoring import restore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from vmpulse_consumers.view import View
+    from vmpulse_consumers.view.memory import Batch
+
+log = logging.getLogger(__name__)
+
+BEHIND_S: Final = 1.0
+"""What happens within a second is written together; so much a view that is killed has forgotten."""
+RETRY_S: Final = 5.0
+"""After a failure: a disk that is full stays so for a while."""
+CLOSING_S: Final = 1.5
+"""How long a stop may take over the last batches: programs have to end within 2 s."""
+
+
+class Keeper:
+    """Keeps one view's memory in one file.
+
+    Args:
+        path: of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = StoreFile(path)
+        self._thread = ThreadPoolExecutor(1, "store")
+        self.batches = 0
+        self.failures = 0
+        """Batches that were written, and that were not, since the start."""
+
+    async def restore(self, view: View, now: float) -> None:
+        """Open the file and give its contents to a view that has heard nothing yet; from now on changes are marked.
+
+        A damaged file is moved aside and a new one begun; without room for one the view begins degraded. Raises
+        StoreUnusable, StoreInUse and StoreTooNew.
+        """
+        try:
+            kept = await asyncio.get_running_loop().run_in_executor(self._thread, self._load)
+        except StoreFull as error:
+            kept = Kept()
+            self._degrade(view, error)
+        restore(view, kept, now)
+        view.memory.keeping = True
+        log.info("store %s: %d hosts and %d sections remembered", self._file.path, len(kept.hosts), len(kept.sections))
+
+    async def run(self, view: View) -> None:
+        """Write behind until cancelled; then write the rest, for a bounded time, and close the file."""
+        try:
+            while True:
+                written = await self._write(view)
+                await asyncio.sleep(BEHIND_S if written else RETRY_S)
+        finally:
+            await self._finish(view)
+
+    async def _write(self, view: View) -> bool:
+        """Write all that is marked, batch by batch. Tells whether that went well."""
+        while view.memory:
+            batch = view.memory.drain(view.hosts, view.vms, view.runtime)
+            writing = asyncio.get_running_loop().run_in_executor(self._thread, self._file.write, batch)
+            try:
+                await asyncio.shield(writing)
+            except asyncio.CancelledError:
+                # The thread goes on. What it writes now may be written twice, which harms nothing.
+                view.memory.again(batch)
+                raise
+            except StoreUnusable as error:
+                self._failed(view, batch, error)
+                return False
+            self.batches += 1
+        if view.degraded:
+            log.warning("store %s is written again", self._file.path)
+            view.degraded = ""
+        return True
+
+    def _failed(self, view: View, batch: Batch, error: StoreUnusable) -> None:
+        view.memory.again(batch)
+        self.failures += 1
+        self._degrade(view, error)
+
+    @staticmethod
+    def _degrade(view: View, error: StoreUnusable) -> None:
+        if not view.degraded:
+            log.error("degraded: %s; the view goes on, and tries again every %g s", error, RETRY_S)
+        view.degraded = str(error)
+
+    async def _finish(self, view: View) -> None:
+        try:
+            async with asyncio.timeout(CLOSING_S):
+                await self._write(view)
+        except TimeoutError:
+            log.warning("store %s: the last changes were not written in time; hosts tell them anew", self._file.path)
+        self._thread.submit(self._file.close)
+        self._thread.shutdown(wait=False)
+
+    def _load(self) -> Kept:
+        try:
+            self._file.open()
+            return self._file.load()
+        except StoreBroken as error:
+            self._file.close()
+            aside = self._file.move_aside()
+            log.error("%s; it was moved to %s, and the view begins without memory", error, aside)  # noqa: TRY400 - the message says it all
+        self._file.open()
+        return self._file.load()

@@ -1,0 +1,110 @@
+"""How a view takes up what one before it has kept.
+
+A host that was heard then is SYNCING: its VMs are shown as they were, stale and of no age, until its roster is fetched
+or it is known to be silent (15 s from the first canary on). One that was LOST or STOPPED is so again. No epoch is
+confirmed, since the agent may have been restarted meanwhile; hashes and bodies are held, so that what has not changed
+is not fetched again.
+"""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from vmpulse_consumers.view.claims import ClaimState
+from vmpulse_consumers.view.host import LOST_S, Host
+from vmpulse_consumers.view.memory import CLAIM_CODES, HostMemory, SectionMemory, TransitMemory, hosts_of
+from vmpulse_consumers.view.ownership import LEFT_UNKNOWN, Transit, Vm
+from vmpulse_consumers.view.states import HostInput, HostState
+from vmpulse_contract.identity import HostId, VmId
+from vmpulse_contract.sections import section_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from vmpulse_consumers.view.memory import Kept
+    from vmpulse_consumers.view.view import View
+
+INPUT_OF_STATE: Final = {
+    HostState.LOST: HostInput.REMEMBERED_LOST,
+    HostState.STOPPED: HostInput.REMEMBERED_STOPPED,
+}
+"""All others were heard, or about to be."""
+STILL_SHOWN: Final = float("inf")
+"""``Host.spoke_at`` until the first canary: what is remembered is shown, for nobody could be heard yet."""
+
+
+def restore(view: View, kept: Kept, now: float) -> None:
+    """Fill a view that has heard nothing yet. Each host that was heard is asked for its roster, paced as ever."""
+    sections = hosts_of(kept.sections)
+    for record in kept.hosts:
+        host = _host(view, record, now)
+        _hold(view, host, sections.get(host.id, ()))
+        if host.state is HostState.SYNCING:
+            view.asking.relist(host)
+    owners = {
+        (record.host, VmId(packed)): None
+        for record in kept.hosts
+        for packed, owned in zip(record.roster.vm_ids(), record.owned, strict=True)
+        if owned
+    }
+    _own(view, owners)
+    _transits(view, kept.transits, now)
+
+
+def _host(view: View, record: HostMemory, now: float) -> Host:
+    host_id = HostId(record.host)
+    host = view.hosts[host_id] = Host(host_id, view.runtime.allocate(record.roster.count), now)
+    given = INPUT_OF_STATE.get(record.state, HostInput.REMEMBERED)
+    host.given(given, now)
+    host.retired.extend(record.retired)
+    if record.epoch:
+        host.retired.append(record.epoch)
+    host.replace_roster(record.roster, 0, view.bodies)
+    host.unproved = {
+        vm: CLAIM_CODES[code]
+        for vm, code, token in zip(host.vms, record.claims, host.tokens, strict=True)
+        if token and CLAIM_CODES[code] is not ClaimState.RUNNING
+    }
+    start = host.block.start
+    view.runtime.status[start : start + len(host.vms)] = np.frombuffer(record.statuses, np.uint8)
+    if host.state is HostState.SYNCING:
+        host.spoke_at = STILL_SHOWN
+    else:
+        # What it was last said to do is long over.
+        host.since = now - LOST_S
+    return host
+
+
+def _hold(view: View, host: Host, sections: Iterable[SectionMemory]) -> None:
+    """Hold the bodies that go with their hash and with a VM that is listed (promise V5)."""
+    for kept in sections:
+        if kept.vm in host.index and kept.body is not None and section_hash(kept.section, kept.body) == kept.hash:
+            host.hold(kept.vm, kept.section, kept.hash, kept.body, view.bodies)
+
+
+def _own(view: View, owners: dict[tuple[str, VmId], None]) -> None:
+    """All claims, the owners' first: who owned a VM then goes on owning it, unless another claim is stronger."""
+    claims = [(host, vm) for host in view.hosts.values() for vm in host.vms]
+    first = [claim for claim in claims if (claim[0].id, claim[1]) in owners]
+    rest = [claim for claim in claims if (claim[0].id, claim[1]) not in owners]
+    for host, vm_id in chain(first, rest):
+        vm = view.vms.setdefault(vm_id, Vm(vm_id))
+        vm.claim(host)
+        vm.remember(host)
+        vm.kept_place = vm.owner
+
+
+def _transits(view: View, kept: Iterable[TransitMemory], now: float) -> None:
+    """VMs that had left and were seen nowhere: still so, unless a claim says that it runs somewhere."""
+    for record in kept:
+        vm_id, source = VmId(record.vm), view.hosts.get(HostId(record.host))
+        if source is None:
+            continue
+        vm = view.vms.setdefault(vm_id, Vm(vm_id))
+        if vm.owner is None or not vm.active_on(vm.owner):
+            vm.remember_transit(Transit(source, record.token, now, LEFT_UNKNOWN, record.info))
+            view.transits[vm_id] = vm
+            vm.kept_place = vm.transit
