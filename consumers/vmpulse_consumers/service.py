@@ -93,6 +93,7 @@ class ViewService:
     async def _canary_loop(self) -> None:
         while True:
             await self.requests.up.wait()
+            self._send()
             await self.requests.canary(self.name, self.instance)
             await asyncio.sleep(CANARY_S)
 
@@ -106,9 +107,12 @@ class ViewService:
         self._send()
 
     def _send(self) -> None:
-        """Send the requests that are due, and come back for those that are paced."""
+        """Send the requests that are due, and come back for those that are paced.
+
+        Without a connection nothing is handed out: each would fail at once, and its host be put off for nothing.
+        """
         due_in = self.view.requests_due_in(self.clock())
-        if due_in is None:
+        if due_in is None or not self.requests.up.is_set():
             return
         if due_in <= 0:
             for request in self.view.drain_requests(self.clock()):
