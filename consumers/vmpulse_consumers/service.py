@@ -58,7 +58,7 @@ class ViewService:
         self.backlog = Backlog(self.teller)
         self.publisher = EventPublisher(url, self.teller, lambda: self.view.broker_ok)
         self.requests = Requests(url, f"vmpulse.view.{name} requests", beside=self.publisher.session)
-        self.stream = Stream(url, name, self.instance, self.view, rejected=self._rejected, applied=self._applied)
+        self.stream = Stream(url, name, self.instance, self.view, rejected=self._rejected, applied=self.applied)
         self.ticked_at = self.clock()
         """When the clock loop last went round: whether the view is alive, for a watchdog."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -87,7 +87,7 @@ class ViewService:
         while True:
             self.view.tick(self.clock())
             self.ticked_at = self.clock()
-            self._applied()
+            self.applied()
             await asyncio.sleep(TICK_S)
 
     async def _canary_loop(self) -> None:
@@ -97,7 +97,7 @@ class ViewService:
             await self.requests.canary(self.name, self.instance)
             await asyncio.sleep(CANARY_S)
 
-    def _applied(self) -> None:
+    def applied(self) -> None:
         """The view was given something: tell what has happened, and send the requests that it wants sent now."""
         if self.view.has_events:
             events = self.view.drain_events()
@@ -136,7 +136,7 @@ class ViewService:
         except Exception:  # a fault of ours must cost this one answer, not all that this host is ever asked
             log.exception("host %s: the answer to %s was not applied", request.host, request.verb)
             self.view.request_failed(request, HostDidNotAnswer("its answer was not applied"), self.clock())
-        self._applied()
+        self.applied()
 
     def _rejected(self, message: Delivered, error: MessageError) -> None:
         log.warning("rejected a message with routing key %r: %s: %s", message.routing_key, error.reason, error)

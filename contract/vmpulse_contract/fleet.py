@@ -26,6 +26,8 @@ class EventType(StrEnum):
     VM_STATUS = "vm.status"
     VM_SECTION = "vm.section"
     VM_MIGRATED = "vm.migrated"
+    VM_SPLIT_BRAIN = "vm.split_brain"
+    VM_SPLIT_BRAIN_OVER = "vm.split_brain_over"
     VM_GONE = "vm.gone"
     HOST_LIVE = "host.live"
     HOST_LATE = "host.late"
@@ -42,7 +44,8 @@ class EventData(Struct, frozen=True, kw_only=True, omit_defaults=True, rename="c
     """What an event says. Which fields are there depends on its type; statuses are VDSM's names.
 
     ``previous_...`` is what was told before. ``content`` is the section's body, with the seed's names; absent for
-    ``config``, and where it is too big to be told. ``hash`` is 16 hexadecimal digits.
+    ``config``, and where it is too big to be told. ``hash`` is 16 hexadecimal digits. ``hosts`` are all that say they
+    run the VM.
     """
 
     vm: str | None = None
@@ -53,6 +56,7 @@ class EventData(Struct, frozen=True, kw_only=True, omit_defaults=True, rename="c
     previous_status: str | None = None
     previous_state: str | None = None
     previous_host: str | None = None
+    hosts: tuple[str, ...] | None = None
     section: str | None = None
     hash: str | None = None
     content: Any = None

@@ -20,8 +20,8 @@ import libvirt
 
 from tests.lab.libvirt_pair import FIRST
 from tests.lab.private_libvirt import PrivateLibvirt
+from vmpulse_simulator.child_process import GUARD
 from vmpulse_simulator.private_broker import BrokerUser, PrivateBroker
-from vmpulse_simulator.view_process import GUARD
 
 HOST: Final = "lab-host"
 PEER: Final = "lab-peer"

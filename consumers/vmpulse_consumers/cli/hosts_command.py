@@ -1,10 +1,11 @@
-"""``vmpulse hosts``: list hosts."""
+"""``vmpulse hosts``: list hosts; ``vmpulse hosts forget`` forgets one."""
 
 from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING, Final
 
+from vmpulse_consumers.cli import hosts_forget
 from vmpulse_consumers.cli.api_client import Api, add_api_options
 from vmpulse_consumers.cli.paging import add_paging_options, fetch
 from vmpulse_consumers.cli.replies import HostReply
@@ -48,10 +49,13 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     add_paging_options(parser, largest=LARGEST)
     add_api_options(parser)
+    hosts_forget.add_parser(parser.add_subparsers(dest="action", metavar="[forget]", title="what else hosts are for"))
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the list. Raises ConsumerError and SettingsError."""
+    """Print the list, or do what else was asked for. Raises ConsumerError and SettingsError."""
+    if args.action is not None:
+        return hosts_forget.run(args)
     parameters = {name: getattr(args, name) for name in ("state", "label", "text", "sort")}
     with Api(args.api) as api:
         page, raw = fetch(api, "hosts", parameters, args, LARGEST)

@@ -63,6 +63,7 @@ class VmReply(Struct):
     elapsed_time: float | None = field(default=None, name="elapsedTime")
     hashes: dict[str, str] = {}
     repairing: list[str] = []
+    split_brain: bool = field(default=False, name="splitBrain")
     sections: dict[str, dict[str, Any]] = {}
     claims: list[ClaimReply] = []
 
@@ -70,6 +71,13 @@ class VmReply(Struct):
     def cpu(self) -> float | None:
         """All CPU time, in percent of one CPU."""
         return None if self.cpu_user is None or self.cpu_sys is None else self.cpu_user + self.cpu_sys
+
+
+class ForgottenReply(Struct):
+    """A host that the view has forgotten, and how many VMs it listed."""
+
+    host: str
+    vms: int
 
 
 class ListedVmReply(Struct):

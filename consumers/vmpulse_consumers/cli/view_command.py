@@ -92,7 +92,7 @@ async def _serve(settings: ViewSettings, url: BrokerUrl) -> None:
     service = ViewService(url, settings.name, keeper=Keeper(Path(settings.store)) if settings.store else None)
     if not settings.store:
         log.info("nothing outlives this view: after a restart it asks for everything anew; --store FILE keeps it")
-    app = build_app(service.view, service.clock, EventStreams(service.teller))
+    app = build_app(service.view, service.clock, EventStreams(service.teller), applied=service.applied)
     async with asyncio.TaskGroup() as group:
         group.create_task(serve_on(app, listener))
         group.create_task(service.run())

@@ -53,6 +53,7 @@ def show(vm: VmReply) -> None:
                 "host": vm.host,
                 "status": vm.status,
                 "freshness": vm.freshness,
+                "split brain": "yes" if vm.split_brain else None,
                 "age": duration(vm.age_s),
                 "cpu user": _percent(vm.cpu_user),
                 "cpu sys": _percent(vm.cpu_sys),

@@ -46,6 +46,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--freshness", action="append", help="how far the values can be relied on: fresh, stale, unknown"
     )
+    parser.add_argument("--split-brain", action="store_true", help="only VMs that several hosts say they run")
     parser.add_argument("--text", help="found in name, id, guest IPs or user, in any case")
     parser.add_argument(
         "--sort",
@@ -61,8 +62,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the list. Raises ConsumerError and SettingsError."""
     names = ("host", "label", "status", "freshness", "text", "sort")
     parameters = {name: getattr(args, name) for name in names}
-    if args.sections:
-        parameters["sections"] = "true"
+    parameters |= {name: "true" for name in ("split_brain", "sections") if getattr(args, name)}
     with Api(args.api) as api:
         page, raw = fetch(api, "vms", parameters, args, LARGEST)
         if args.json:

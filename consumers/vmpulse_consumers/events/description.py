@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from vmpulse_consumers.view.events import (
     BrokerEvent,
     HostEvent,
+    HostTrouble,
     RelistEvent,
     VmAppeared,
     VmGone,
     VmMigrated,
     VmSectionHeld,
+    VmSplitBrain,
     VmStatusChanged,
 )
 from vmpulse_consumers.view.states import HostState
@@ -21,7 +23,7 @@ from vmpulse_contract.fleet import EventData, EventType
 from vmpulse_contract.identity import VmId, vm_text
 
 if TYPE_CHECKING:
-    from vmpulse_consumers.view.events import Event
+    from vmpulse_consumers.view.events import Event, VmEvent
     from vmpulse_contract.fleet import CloudEvent
     from vmpulse_contract.identity import HostId
     from vmpulse_contract.sections import SectionBody
@@ -48,7 +50,8 @@ BROKER_LOST: Final = "the view does not hear its own canary; until it does, no h
 class Description(NamedTuple):
     """A fleet event before it has a number.
 
-    ``hosts`` and ``vm`` are what it can be filtered by: the host that it is about, and of a migration the one before.
+    ``hosts`` and ``vm`` are what it can be filtered by: the host that it is about, of a migration the one before too,
+    and of a split brain all that run the VM.
     """
 
     type: EventType
@@ -69,6 +72,8 @@ def describe(event: Event, view: str) -> Description | None:
             return Description(EventType.BROKER_LOST, view, EventData(reason=BROKER_LOST))
         case RelistEvent():
             return Description(EventType.FLEET_RELIST, view, EventData(reason=event.reason))
+        case HostTrouble():
+            return None  # an operator's business: the log has it
         case _:
             return _of_vm(event)
 
@@ -81,7 +86,16 @@ def _of_host(event: HostEvent) -> Description | None:
     return Description(kind, event.host, data, (event.host,))
 
 
-def _of_vm(event: VmAppeared | VmStatusChanged | VmSectionHeld | VmMigrated | VmGone) -> Description:
+def _of_split_brain(event: VmSplitBrain) -> Description:
+    kind = EventType.VM_SPLIT_BRAIN if event.begun else EventType.VM_SPLIT_BRAIN_OVER
+    vm = vm_text(event.vm)
+    hosts = tuple(dict.fromkeys((event.host, *event.hosts, *event.was)))
+    return Description(kind, vm, EventData(vm=vm, host=event.host, hosts=event.hosts), hosts, event.vm)
+
+
+def _of_vm(event: VmEvent) -> Description:
+    if isinstance(event, VmSplitBrain):
+        return _of_split_brain(event)
     data = _data(event, vm_text(event.vm))
     hosts = (event.host, event.was) if isinstance(event, VmMigrated) else (event.host,)
     return Description(TYPE_OF_EVENT[type(event)], vm_text(event.vm), data, hosts, event.vm)

@@ -24,15 +24,17 @@ def build_app(
     clock: Callable[[], float],
     events: EventStreams,
     *,
+    applied: Callable[[], None] = lambda: None,
     registry: CollectorRegistry | None = None,
     more_routes: Sequence[ControllerRouterHandler] = (),
 ) -> Litestar:
     """Build the app.
 
     Args:
-        view: what to show; the app only reads it, and only in the loop that it runs in.
+        view: what to show. The app reads it, and forgets hosts; both only in the loop that it runs in.
         clock: the monotonic clock, in seconds, that the view is fed with.
         events: serves what happens.
+        applied: called when the view was told to forget a host, so that what follows is told at once.
         registry: metrics of other parts of the program, to show with ours. A registry serves one app.
         more_routes: routes beside the API's own.
     """
@@ -42,7 +44,7 @@ def build_app(
     return Litestar(
         [
             *vm_routes(view, clock),
-            *host_routes(view, clock),
+            *host_routes(view, clock, applied),
             *fleet_routes(view, clock),
             *event_routes(events),
             metrics_route(view, clock, registry),
@@ -55,7 +57,7 @@ def build_app(
         openapi_config=OpenAPIConfig(
             title="vmpulse",
             version=version("vmpulse"),
-            description="What every VM of the fleet is doing. Read only.",
+            description="What every VM of the fleet is doing. It is only read, but for hosts that are forgotten.",
             path="/schema",
             render_plugins=[JsonRenderPlugin(path=["/", "/openapi.json"])],
         ),

@@ -1,4 +1,4 @@
-"""What a request may be at most, checked before anything reads it. The API only reads, so bodies have no use."""
+"""What a request may be at most, checked before anything reads it. No request of the API has a body."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _refusal(scope: HTTPScope) -> tuple[int, Fault] | None:
         return 431, Fault(f"the headers have {size} bytes", "headers", f"at most {HEADER_BYTES} bytes")
     for name, value in scope["headers"]:
         if name == b"transfer-encoding" or (name == b"content-length" and value.strip() != b"0"):
-            return 413, Fault("the request has a body", "body", "no body: the API only reads")
+            return 413, Fault("the request has a body", "body", "no body: no request here has one")
     return None
 
 

@@ -52,6 +52,10 @@ class FleetCollector(Collector):
         yield _gauge(
             "vmpulse_view_ready", "Whether each known host is confirmed, stopped or lost.", not view.not_ready(now)
         )
+        yield _gauge("vmpulse_view_degraded", "Whether the view works worse than it should.", bool(view.degraded))
+        yield _gauge("vmpulse_split_brain_vms", "VMs that several hosts have long said they run.", len(view.split))
+        yield _gauge("vmpulse_requests_waiting", "Hosts that wait to be asked.", view.asking.waiting)
+        yield _gauge("vmpulse_requests_in_flight", "Requests without an answer so far.", view.asking.in_flight)
         states = Counter(host.state for host in view.hosts.values())
         yield labelled(GaugeMetricFamily, "vmpulse_hosts", "Hosts by state.", "state", states, HostState)
         found = census.take(view, view.hosts.values(), now)
@@ -77,8 +81,11 @@ class FleetCollector(Collector):
             ("vmpulse_gaps", "Stream messages that never came.", counts.gaps),
             ("vmpulse_repeats", "Stream messages that came again.", counts.repeats),
             ("vmpulse_strangers", "Stream messages of an epoch that is not confirmed.", counts.strangers),
+            ("vmpulse_over_budget", "Messages dropped, for their host says too much.", counts.over_budget),
+            ("vmpulse_rivals", "Times that two agents were found to speak for one host.", counts.rivals),
             ("vmpulse_relists", "Rosters asked for.", counts.relists),
             ("vmpulse_repairs", "Section bodies asked for, in requests.", counts.repairs),
+            ("vmpulse_requests_held_back", "Requests put off by their host's allowance.", counts.held_back),
             ("vmpulse_digest_mismatches", "Frames whose digest differed.", counts.digest_mismatches),
             ("vmpulse_layout_mismatches", "Frames of another layout than held.", counts.layout_mismatches),
         ):

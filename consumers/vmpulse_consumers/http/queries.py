@@ -61,6 +61,9 @@ class VmQuery(Struct, frozen=True, kw_only=True):
     freshness: Annotated[
         tuple[Freshness, ...], words("VMs whose values are such; repeatable.", ", ".join(Freshness))
     ] = ()
+    split_brain: Annotated[
+        bool, words("Whether VMs alone are listed that several hosts say they run.", "true, false")
+    ] = False
     text: Annotated[
         Text | None, words("Found in name, id, guest IPs or user, in any case.", f"up to {TEXT} characters")
     ] = None

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from litestar import Request, Response, get
+from litestar import Request, Response, get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 from msgspec import Struct
 
+from vmpulse_consumers.http.host_forgetting import Forgotten, forget, refuse_pages
 from vmpulse_consumers.http.host_list import HostDetail, HostPage, host_detail, host_page
 from vmpulse_consumers.http.queries import HostQuery, VmQuery, documented, read
 from vmpulse_consumers.http.refusals import Refused, shorten
@@ -73,8 +74,8 @@ def _vm_id(text: str) -> identity.VmId:
         raise Refused(400, f"VM id {shorten(text)} is not allowed", "path", allowed) from error
 
 
-def host_routes(view: View, clock: Callable[[], float]) -> list[HTTPRouteHandler]:
-    """Give the routes of hosts."""
+def host_routes(view: View, clock: Callable[[], float], applied: Callable[[], None]) -> list[HTTPRouteHandler]:
+    """Give the routes of hosts; *applied* is called when one was forgotten."""
 
     @get(f"{API}/hosts", operation_class=documented(HostQuery), summary="List hosts")
     async def list_hosts(request: AnyRequest) -> HostPage:
@@ -85,7 +86,15 @@ def host_routes(view: View, clock: Callable[[], float]) -> list[HTTPRouteHandler
         refuse_parameters(request)
         return host_detail(view, clock(), host)
 
-    return [list_hosts, show_host]
+    @post(f"{API}/hosts/{{host:str}}/forget", status_code=200, summary="Forget a host that is gone for good")
+    async def forget_host(request: AnyRequest, host: FromPath[str]) -> Forgotten:
+        refuse_pages(request)
+        refuse_parameters(request)
+        forgotten = forget(view, clock(), host)
+        applied()
+        return forgotten
+
+    return [list_hosts, show_host, forget_host]
 
 
 def fleet_routes(view: View, clock: Callable[[], float]) -> list[HTTPRouteHandler]:

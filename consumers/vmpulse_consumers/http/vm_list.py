@@ -46,7 +46,7 @@ def vm_page(view: View, now: float, query: VmQuery) -> VmPage:
     by_id = query.sort.removeprefix("-") == "id"
     if query.after is not None and not by_id:
         raise Refused(400, f"after is given with sort={query.sort}", "parameter after", "with sort=id or sort=-id")
-    if by_id and not (query.host or query.label or query.status or query.freshness or query.text):
+    if by_id and not _filtered(query):
         return _page(view, now, query, len(view.vms), page_of_ids(list(view.vms), query))
     hosts = list(labelled(view.hosts.values(), query.label))
     if query.host is not None:
@@ -58,6 +58,10 @@ def vm_page(view: View, now: float, query: VmQuery) -> VmPage:
         return _page(view, now, query, len(ids), page_of_ids(ids, query))
     ids = [found.vms[at] for at in _ordered(found, matching, query.sort).tolist()] + moving
     return _page(view, now, query, len(ids), ids[query.offset : query.offset + query.limit])
+
+
+def _filtered(query: VmQuery) -> bool:
+    return bool(query.host or query.label or query.status or query.freshness or query.split_brain or query.text)
 
 
 def _page(view: View, now: float, query: VmQuery, total: int, ids: list[VmId]) -> VmPage:
@@ -77,6 +81,8 @@ def _passes(row: VmRow, query: VmQuery) -> bool:
         return False
     if query.freshness and row.freshness not in query.freshness:
         return False
+    if query.split_brain and not row.split_brain:
+        return False
     wanted = (query.text or "").casefold()
     return wanted in (row.name or "").casefold() or wanted in row.id
 
@@ -88,6 +94,8 @@ def _matching(found: Census, query: VmQuery) -> NDArray[np.intp]:
         kept &= np.isin(found.status(), [STATUSES[label.casefold()] for label in query.status])
     if query.freshness:
         kept &= np.isin(found.freshness(), [FRESHNESS.index(kind) for kind in query.freshness])
+    if query.split_brain:
+        kept &= np.array([vm in found.view.split for vm in found.vms], np.bool_)
     chosen = np.flatnonzero(kept)
     if not query.text:
         return chosen

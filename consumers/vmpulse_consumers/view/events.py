@@ -98,13 +98,14 @@ class VmMigrated(NamedTuple):
 class VmSplitBrain(NamedTuple):
     """More than one host has said for long that it runs the VM, or this has ended (*begun* False).
 
-    ``host``: the owner. ``hosts``: all that say now that they run it.
+    ``host``: the owner. ``hosts``: all that say now that they run it. ``was``: those that were told when it began.
     """
 
     vm: VmId
     host: HostId
     hosts: tuple[HostId, ...]
     begun: bool
+    was: tuple[HostId, ...] = ()
 
 
 class VmGone(NamedTuple):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from vmpulse_consumers.view.ownership import Vm
     from vmpulse_consumers.view.runtime import Runtime
     from vmpulse_consumers.view.telling import Telling
-    from vmpulse_contract.identity import VmId
+    from vmpulse_contract.identity import HostId, VmId
 
 SPLIT_GRACE_S: Final = 30.0
 """A live migration was measured to overlap for 1.6 s; hosts may be heard up to two ticks apart, and the broker late."""
@@ -65,6 +65,7 @@ class Splits:
         self._telling = telling
         self._doubted: dict[VmId, tuple[Vm, float]] = {}
         self.split: dict[VmId, Vm] = {}
+        self._told: dict[VmId, tuple[HostId, ...]] = {}
 
     def state(self, vm: Vm) -> SplitState:
         """How it stands with a VM."""
@@ -110,10 +111,13 @@ class Splits:
             self._tell(vm, begun=state is SplitState.SPLIT)
 
     def _tell(self, vm: Vm, *, begun: bool) -> None:
-        hosts = sorted(host.id for host in vm.claims if self._runs(vm, host))
+        hosts = tuple(sorted(host.id for host in vm.claims if self._runs(vm, host)))
+        was = self._told.pop(vm.id, ())
+        if begun:
+            self._told[vm.id] = hosts
         place = vm.owner or (vm.transit and vm.transit.host)
         if place is not None and self._telling.begun:
-            self._telling.events.append(VmSplitBrain(vm.id, place.id, tuple(hosts), begun))
+            self._telling.events.append(VmSplitBrain(vm.id, place.id, hosts, begun, was))
 
     def _runs(self, vm: Vm, host: Host) -> bool:
         return vm.runs_on(host) and int(self._runtime.status[host.block.start + host.index[vm.id]]) in RUNS

@@ -32,9 +32,32 @@ async def run(*arguments: str, api: str | None = None) -> Done:
     """Run the program to its end, against the view at *api*."""
     environment = {} if api is None else {"VMPULSE_API": api}
     process = await asyncio.create_subprocess_exec(
-        *PROGRAM, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env=environment
+        *PROGRAM,
+        *arguments,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=environment,
     )
     out, err = await process.communicate()
+    return Done(process.returncode or 0, out.decode(), err.decode())
+
+
+async def run_and_answer(*arguments: str, api: str, answer: bytes) -> Done:
+    """Run the program with a terminal for its input, on which *answer* is typed."""
+    keyboard, terminal = pty.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *PROGRAM,
+        *arguments,
+        stdin=terminal,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={"VMPULSE_API": api},
+    )
+    os.close(terminal)
+    os.write(keyboard, answer)
+    out, err = await process.communicate()
+    os.close(keyboard)
     return Done(process.returncode or 0, out.decode(), err.decode())
 
 

@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from tests.consumers.cli.running import run, run_on_terminal
 from tests.consumers.http.serving import served
-from tests.consumers.http.stocked_view import Fleet, Guest, SimulatedHost, guest_id, large_fleet, small_fleet
+from tests.consumers.http.stocked_view import Fleet, Guest, SimulatedHost, guest_id, large_fleet, run_twice, small_fleet
 from vmpulse_contract.identity import vm_text
 from vmpulse_contract.stream import HostFacts
 
@@ -47,6 +47,7 @@ async def test_vms_are_listed_as_a_table(api: str) -> None:
         (("--sort", "-cpu", "--limit", "2"), ["db-2", "web-1"]),
         (("--sort=-cpu", "--limit", "1", "--offset", "1"), ["web-1"]),
         (("--host", "alpha", "--all"), ["web-1", "Web-2", "db-1"]),
+        (("--split-brain",), []),
     ],
 )
 async def test_flags_mirror_the_filters(api: str, flags: tuple[str, ...], expected: list[str]) -> None:
@@ -85,6 +86,17 @@ async def test_one_vm_is_shown_with_its_sections(api: str) -> None:
     assert shown["netIfaces"] == "name=eth0, inet=192.0.2.11"
     row = json.loads((await run("vm", VM_1, "--json", api=api)).out)
     assert row["claims"][0]["owner"] is True
+
+
+async def test_a_vm_that_two_hosts_run_is_shown() -> None:
+    """``vms --split-brain`` lists it alone; ``vm ID`` says so, with what each host claims."""
+    fleet = small_fleet()
+    run_twice(fleet)
+    async with served(fleet) as url:
+        listed, done = await run("vms", "--split-brain", api=url), await run("vm", VM_1, api=url)
+    assert [line.split()[0] for line in listed.lines[1:]] == [VM_1]
+    assert "split brain  yes" in done.lines
+    assert [line.split() for line in done.lines[-2:]] == [["alpha", "live", "Up", "no"], ["beta", "live", "Up", "yes"]]
 
 
 async def test_devices_of_a_vm_are_shown(api: str) -> None:

@@ -15,11 +15,14 @@ from vmpulse_consumers.view.events import (
     BrokerEvent,
     Event,
     HostEvent,
+    HostTrouble,
     RelistEvent,
+    Trouble,
     VmAppeared,
     VmGone,
     VmMigrated,
     VmSectionHeld,
+    VmSplitBrain,
     VmStatusChanged,
 )
 from vmpulse_consumers.view.states import HostState
@@ -32,7 +35,7 @@ from vmpulse_contract.values import ExitCode, ExitReason, VmStatus
 
 VM = VmId(UUID(int=0xABC).bytes)
 TEXT = str(UUID(bytes=VM))
-ALPHA, BETA = HostId("alpha"), HostId("beta")
+ALPHA, BETA, GAMMA = HostId("alpha"), HostId("beta"), HostId("gamma")
 DETAILS = GuestDetails(apps_list=("kernel-6",), net_ifaces=(NetIface(name="eth0", inet=("192.0.2.1",)),))
 BODY = sections.encode(DETAILS)
 END = Tombstone(VM, 7, ExitCode.ERROR, ExitReason.LOST_QEMU_CONNECTION, 5)
@@ -91,6 +94,18 @@ CASES: list[tuple[Event, str, str, dict[str, Any]]] = [
         "vm.migrated.main.alpha." + TEXT,
         TEXT,
         {**WEB, "previousHost": "beta"},
+    ),
+    (
+        VmSplitBrain(VM, ALPHA, (ALPHA, BETA), begun=True),
+        "vm.split_brain.main.alpha." + TEXT,
+        TEXT,
+        {"vm": TEXT, "host": "alpha", "hosts": ["alpha", "beta"]},
+    ),
+    (
+        VmSplitBrain(VM, ALPHA, (), begun=False),
+        "vm.split_brain_over.main.alpha." + TEXT,
+        TEXT,
+        {"vm": TEXT, "host": "alpha", "hosts": []},
     ),
     (VmGone(VM, ALPHA, None), "vm.gone.main.alpha." + TEXT, TEXT, {"vm": TEXT, "host": "alpha"}),
     (
@@ -158,3 +173,18 @@ def test_a_migration_concerns_both_hosts() -> None:
     told = describe(VmMigrated(VM, ALPHA, BETA, None), "main")
     assert told is not None
     assert told.hosts == (ALPHA, BETA)
+
+
+@pytest.mark.parametrize("owner", [ALPHA, BETA, GAMMA])
+def test_a_split_brain_concerns_all_who_run_the_vm_and_the_owner(owner: HostId) -> None:
+    """Whoever watches one of the hosts that run the VM, or the one that is believed, is told of it once."""
+    told = describe(VmSplitBrain(VM, owner, (ALPHA, BETA), begun=True), "main")
+    assert told is not None
+    assert (told.hosts[0], set(told.hosts), told.vm) == (owner, {ALPHA, BETA, owner}, VM)
+    assert len(told.hosts) == len(set(told.hosts))
+
+
+@pytest.mark.parametrize("trouble", Trouble)
+def test_trouble_of_a_host_is_told_to_nobody(trouble: Trouble) -> None:
+    """What only an operator can mend is logged, and is no fleet event."""
+    assert describe(HostTrouble(ALPHA, trouble, "two agents speak for it"), "main") is None

@@ -12,6 +12,7 @@ from vmpulse_consumers.events.log import EventLog
 from vmpulse_consumers.events.teller import Teller
 from vmpulse_consumers.http import EventStreams
 from vmpulse_consumers.view import Request, View
+from vmpulse_consumers.view.splits import SPLIT_GRACE_S
 from vmpulse_contract import verbs, wire
 from vmpulse_contract.identity import HostId, VmId
 from vmpulse_contract.sections import GuestDetails, Info, NetIface, Status
@@ -197,6 +198,13 @@ def small_fleet() -> Fleet:
     host.report_devices(fleet.now)
     host.publish(fleet.view, fleet.now)
     return fleet
+
+
+def run_twice(fleet: Fleet) -> None:
+    """Have beta of a small fleet run VM 1 too, until the view says that its brain is split; beta owns it then."""
+    fleet.hosts[HostId("beta")].guests.append(Guest(guest_id(1), "web-1"))
+    for _ in range(int(SPLIT_GRACE_S / 3) + 2):
+        fleet.tick()
 
 
 def large_fleet(hosts: int, vms: int) -> Fleet:

@@ -10,7 +10,7 @@ import pytest
 from litestar import get
 
 from tests.consumers.http.serving import served
-from tests.consumers.http.stocked_view import START, Fleet, small_fleet
+from tests.consumers.http.stocked_view import START, Fleet, run_twice, small_fleet
 from vmpulse_consumers.http import build_app
 from vmpulse_consumers.view import View
 
@@ -25,6 +25,7 @@ async def test_fleet_row_has_the_agreed_keys(api: httpx.AsyncClient, fleet: Flee
         "broker_ok": True,
         "hosts": {"unknown": 0, "syncing": 0, "live": 3, "late": 0, "lost": 0, "stopped": 0, "gone": 0},
         "vms": 6,
+        "split_brain": 0,
         "freshness": {"fresh": 6, "stale": 0, "unknown": 0},
         "messages": counts.messages.total(),
         "bytes": counts.bytes,
@@ -34,6 +35,7 @@ async def test_fleet_row_has_the_agreed_keys(api: httpx.AsyncClient, fleet: Flee
         "repairs": counts.repairs,
         "rejected": 0,
         "worst_age_s": row["worst_age_s"],
+        "degraded": "",
     }
     assert 0 <= row["worst_age_s"] < 0.1
 
@@ -51,6 +53,14 @@ async def test_fleet_row_follows_a_silent_host(api: httpx.AsyncClient, fleet: Fl
     assert row["freshness"] == {"fresh": 5, "stale": 0, "unknown": 1}
     assert row["hosts"]["lost"] == 1
     assert row["worst_age_s"] < 0.1
+
+
+async def test_fleet_row_says_what_is_wrong(api: httpx.AsyncClient, fleet: Fleet) -> None:
+    """VMs that several hosts run are counted, and why the view works worse than it should is said."""
+    run_twice(fleet)
+    fleet.view.degraded = "its store is full"
+    row = (await api.get("/api/v1/fleet")).json()
+    assert (row["split_brain"], row["vms"], row["degraded"]) == (1, 6, "its store is full")
 
 
 async def test_ready_view(api: httpx.AsyncClient) -> None:
@@ -148,7 +158,9 @@ async def test_description_names_each_route_and_parameter(api: httpx.AsyncClient
     assert {"/api/v1/vms", "/api/v1/vms/{vm}", "/api/v1/hosts", "/api/v1/hosts/{host}", "/api/v1/fleet"} <= set(
         schema["paths"]
     )
+    changing = {path for path, operations in schema["paths"].items() if operations.keys() != {"get"}}
+    assert changing == {"/api/v1/hosts/{host}/forget"}
     parameters = schema["paths"]["/api/v1/vms"]["get"]["parameters"]
     assert [parameter["name"] for parameter in parameters] == [
-        "host", "label", "status", "freshness", "text", "sort", "after", "limit", "offset", "sections"
+        "host", "label", "status", "freshness", "split_brain", "text", "sort", "after", "limit", "offset", "sections"
     ]  # fmt: skip

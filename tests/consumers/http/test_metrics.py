@@ -11,10 +11,11 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from tests.consumers.http.serving import served
-from tests.consumers.http.stocked_view import Fleet, guest_id, large_fleet
+from tests.consumers.http.stocked_view import Fleet, guest_id, large_fleet, run_twice
 from vmpulse_consumers.http import build_app
+from vmpulse_consumers.view.host import Host
 from vmpulse_contract.errors import WrongSender
-from vmpulse_contract.identity import vm_text
+from vmpulse_contract.identity import HostId, vm_text
 
 DOCUMENTED = Path(__file__).resolve().parents[3] / "docs" / "metrics.md"
 OPENMETRICS = {"accept": "application/openmetrics-text; version=1.0.0"}
@@ -116,6 +117,32 @@ async def test_stream_and_view_are_counted(api: httpx.AsyncClient, fleet: Fleet)
     assert found[key("vmpulse_broker_up")] == found[key("vmpulse_view_ready")] == 1
     assert found[key("vmpulse_hosts", state="live")] == 3
     assert found[key("vmpulse_vms", freshness="fresh")] == 6
+
+
+async def test_what_an_operator_has_to_look_into(api: httpx.AsyncClient, fleet: Fleet) -> None:
+    """VMs that several hosts run, a view that is degraded, floods and rivals each have a metric, 0 when all is well."""
+    metrics = {"split_brain_vms", "view_degraded", "over_budget_total", "rivals_total", "requests_held_back_total"}
+    metrics |= {"requests_waiting", "requests_in_flight"}
+    found = await scrape(api)
+    assert {found[key(f"vmpulse_{name}")] for name in metrics} == {0}
+    run_twice(fleet)
+    view = fleet.view
+    view.degraded = "its store is full"
+    view.counts.over_budget, view.counts.rivals, view.counts.held_back = 7, 2, 3
+    for host in view.hosts.values():
+        view.asking.relist(host)
+    assert len(view.drain_requests(fleet.now)) == 3
+    view.asking.relist(Host(HostId("delta"), view.runtime.allocate(0), fleet.now))
+    found = await scrape(api)
+    assert {name: found[key(f"vmpulse_{name}")] for name in metrics} == {
+        "split_brain_vms": 1,
+        "view_degraded": 1,
+        "over_budget_total": 7,
+        "rivals_total": 2,
+        "requests_held_back_total": 3,
+        "requests_waiting": 1,
+        "requests_in_flight": 3,
+    }
 
 
 async def test_openmetrics_says_the_same(api: httpx.AsyncClient) -> None:

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.consumers.http.stocked_view import ALPHA_UUID, Fleet, Guest, guest_id, large_fleet
+from tests.consumers.http.stocked_view import ALPHA_UUID, Fleet, Guest, guest_id, large_fleet, run_twice
 from vmpulse_consumers.http import census
 from vmpulse_consumers.http.queries import VmQuery
 from vmpulse_consumers.http.vm_list import page_of_ids, vm_page
 from vmpulse_consumers.view.rows import fleet_row, vm_row
-from vmpulse_contract.identity import VmId, vm_text
+from vmpulse_contract.identity import HostId, VmId, vm_text
 from vmpulse_contract.values import VmStatus
 
 API = "/api/v1/vms"
@@ -92,6 +92,8 @@ async def test_sections_are_left_out_unless_asked_for(steady_api: httpx.AsyncCli
         ("text=000000000006", [6]),
         ("text=no+such+thing", []),
         ("text=", [1, 2, 3, 4, 5, 6]),
+        ("split_brain=true", []),
+        ("split_brain=false", [1, 2, 3, 4, 5, 6]),
         ("label=zone:a&status=up&text=web&sort=-mem", [2, 1]),
     ],
 )
@@ -122,6 +124,21 @@ async def test_filters(steady_api: httpx.AsyncClient, query: str, expected: list
 async def test_orders(steady_api: httpx.AsyncClient, sort: str, expected: list[int]) -> None:
     """Each order holds in both directions; unknown values (VM 3 is Down) come last in either."""
     assert await numbers(steady_api, f"sort={sort}") == expected
+
+
+@pytest.mark.parametrize("query", ["", "&sort=id", "&sort=-cpu&status=up", "&host=beta"])
+async def test_vms_that_several_hosts_run(api: httpx.AsyncClient, fleet: Fleet, query: str) -> None:
+    """A split brain is said in the VM's row, and can be asked for, until it is over."""
+    run_twice(fleet)
+    assert await numbers(api, f"split_brain=true{query}") == [1]
+    rows = (await api.get(API)).json()["vms"]
+    assert [row["id"] for row in rows if row.get("splitBrain")] == [vm_text(guest_id(1))]
+    claims = (await api.get(f"{API}/{vm_text(guest_id(1))}")).json()["claims"]
+    assert [(claim["host"], claim["active"]) for claim in claims] == [("alpha", True), ("beta", True)]
+    fleet.hosts[HostId("beta")].guests.pop()
+    fleet.tick()
+    assert await numbers(api, f"split_brain=true{query}") == []
+    assert all("splitBrain" not in row for row in (await api.get(API)).json()["vms"])
 
 
 async def test_age_orders_by_the_hosts_frames(api: httpx.AsyncClient, fleet: Fleet) -> None:
@@ -192,6 +209,7 @@ def test_any_ids_come_in_their_order(halves: set[tuple[int, int]], limit: int, o
         ("freshness=old", "parameter freshness", "fresh, stale, unknown"),
         ("label=zone", "parameter label", "key:value"),
         ("label=:a", "parameter label", "key:value"),
+        ("split_brain=perhaps", "parameter split_brain", "true, false"),
         ("sections=perhaps", "parameter sections", "true, false"),
         ("sort=id&after=web-1", "parameter after", "a UUID"),
         (f"after={vm_text(guest_id(1))}", "parameter after", "with sort=id"),

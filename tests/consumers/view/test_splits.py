@@ -73,7 +73,7 @@ def test_it_is_over_when_one_stops() -> None:
     table.step()
     table.step()
     assert table.view.split == {}
-    assert told(table) == [VmSplitBrain(VM, OTHER, (OTHER,), begun=False)]
+    assert told(table) == [VmSplitBrain(VM, OTHER, (OTHER,), begun=False, was=(HOST, OTHER))]
 
 
 def test_silence_does_not_end_it() -> None:
