@@ -52,7 +52,7 @@ class User:
 
 def engine_users() -> list[User]:
     """The engine's side, as docs/operating.md lists its rights; names with a dot are no host's."""
-    view = r"view\.main|replies\.[0-9a-f]+"
+    view = r"view\.main|(capture|replies)\.[0-9a-f]+"
     return [
         User(
             "engine.view",

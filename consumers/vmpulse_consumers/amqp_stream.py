@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from vmpulse_consumers.view import View
     from vmpulse_contract.broker_url import BrokerUrl
+    from vmpulse_contract.topology import Queue
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ class Stream:
         view: takes the messages.
         rejected: called with a message that nobody can use, and why; it sees that it is buried.
         applied: called after each message, for what the view wants done then.
+        queue: another than the one of views of that name.
     """
 
     def __init__(
@@ -61,10 +63,11 @@ class Stream:
         *,
         rejected: Callable[[DeliveredMessage, MessageError], None],
         applied: Callable[[], None],
+        queue: Queue | None = None,
     ) -> None:
         self.url = url
         self.view = view
-        self._queue = topology.view_queue(view_name)
+        self._queue = topology.view_queue(view_name) if queue is None else queue
         self._canary_key = topology.canary_key(view_name, instance)
         self._rejected = rejected
         self._applied = applied

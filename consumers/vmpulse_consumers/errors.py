@@ -8,6 +8,8 @@
     │   ├── StoreTooNew               a newer vmpulse has written it
     │   ├── StoreFull                 its disk is full
     │   └── StoreBroken               it is damaged, or no store
+    ├── CaptureUnwritable           a capture cannot be made or written to
+    ├── CaptureUnreadable           a file is no capture, or of another version, or damaged
     ├── ViewUnreachable             no view answers at the API's address
     └── ViewRefused                 the view answers with an error: unknown VM, bad filter
         └── ViewBusy                  it has no room for one more reader now
@@ -50,6 +52,14 @@ class StoreFull(StoreUnusable):
 
 class StoreBroken(StoreUnusable):
     """The store is damaged, or is no store."""
+
+
+class CaptureUnwritable(ConsumerError):
+    """A capture cannot be made or written to."""
+
+
+class CaptureUnreadable(ConsumerError):
+    """A file is no capture, or one of another version, or damaged."""
 
 
 class ViewUnreachable(ConsumerError):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from vmpulse_consumers.view import Request
     from vmpulse_consumers.view.events import Event
     from vmpulse_contract.broker_url import BrokerUrl
+    from vmpulse_contract.topology import Queue
 
 log = logging.getLogger(__name__)
 
@@ -45,10 +46,17 @@ class ViewService:
         name: the view's name; views of one name share a queue, one consumes and the others stand by.
         keeper: keeps what outlives the view; None: nothing does.
         make_view: makes the view for a time on its clock.
+        queue: another than the one of views of that name; such a view watches, and tells nobody anything.
     """
 
     def __init__(
-        self, url: BrokerUrl, name: str, *, keeper: Keeper | None = None, make_view: Callable[[float], View] = View
+        self,
+        url: BrokerUrl,
+        name: str,
+        *,
+        keeper: Keeper | None = None,
+        make_view: Callable[[float], View] = View,
+        queue: Queue | None = None,
     ) -> None:
         self.name = name
         self.instance = secrets.token_hex(4)
@@ -57,8 +65,12 @@ class ViewService:
         self.teller = Teller(name, EventLog(self.instance))
         self.backlog = Backlog(self.teller)
         self.publisher = EventPublisher(url, self.teller, lambda: self.view.broker_ok)
-        self.requests = Requests(url, f"vmpulse.view.{name} requests", beside=self.publisher.session)
-        self.stream = Stream(url, name, self.instance, self.view, rejected=self._rejected, applied=self.applied)
+        self._watches = queue is not None
+        beside = None if self._watches else self.publisher.session
+        self.requests = Requests(url, f"vmpulse.view.{name} requests", beside=beside)
+        self.stream = Stream(
+            url, name, self.instance, self.view, rejected=self._rejected, applied=self.applied, queue=queue
+        )
         self.ticked_at = self.clock()
         """When the clock loop last went round: whether the view is alive, for a watchdog."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -140,6 +152,8 @@ class ViewService:
 
     def _rejected(self, message: Delivered, error: MessageError) -> None:
         log.warning("rejected a message with routing key %r: %s: %s", message.routing_key, error.reason, error)
+        if self._watches:
+            return
         if self._burials >= BURIALS:
             self.view.counts.unburied += 1
             return

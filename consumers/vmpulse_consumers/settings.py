@@ -57,6 +57,13 @@ class CallSettings(Struct, frozen=True, kw_only=True):
     broker_password_file: PasswordFile = ""
 
 
-def broker_of(settings: ViewSettings | CallSettings, password: str | None) -> BrokerUrl:
+class CaptureSettings(Struct, frozen=True, kw_only=True):
+    """Settings of ``vmpulse watch --raw``: it reads and asks what a view does, so it needs a view's user."""
+
+    broker_url: Url = "amqp://engine.view@127.0.0.1:5672/"
+    broker_password_file: PasswordFile = ""
+
+
+def broker_of(settings: ViewSettings | CallSettings | CaptureSettings, password: str | None) -> BrokerUrl:
     """The broker's address; *password* is the password file's content, if one is set. Raises SettingsError."""
     return broker_url.parse("broker_url", settings.broker_url, password)

@@ -105,7 +105,7 @@ def _build(kind: type[S], values: Mapping[str, object]) -> S:
         raise SettingsError(missing, None, "a value: this setting has no default") from error
 
 
-def add_flags(parser: argparse.ArgumentParser, kind: type[Struct], prefix: str) -> None:
+def add_flags(parser: argparse._ActionsContainer, kind: type[Struct], prefix: str) -> None:
     """Give *parser* a flag for each setting, and --config for the TOML file. *prefix* is that of the environment."""
     parser.add_argument(
         "--config", metavar="FILE", help="TOML file with settings; the environment and flags win over it"

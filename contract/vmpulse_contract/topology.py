@@ -96,6 +96,14 @@ def view_queue(view: str) -> Queue:
     )
 
 
+def capture_queue(view: str) -> Queue:
+    """The same stream for somebody who captures it, under a name of its own. Exclusive: it ends with its reader."""
+    kept = ("x-max-length", "x-max-length-bytes", "x-overflow", "x-message-ttl")
+    shared = view_queue(view)
+    arguments = {name: value for name, value in shared.arguments.items() if name in kept}
+    return shared._replace(name=f"vmpulse.capture.{view}", durable=False, exclusive=True, arguments=arguments)
+
+
 def rpc_queue(host: HostId) -> Queue:
     """Requests to one host. Exclusive: whoever holds it is the live agent of the host."""
     return Queue(f"vmpulse.rpc.{host}", durable=False, exclusive=True, arguments={}, bindings=((RPC, f"{host}.*"),))

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from vmpulse_consumers.cli.api_client import Api, add_address_option
 from vmpulse_consumers.errors import ViewBusy, ViewUnreachable
+from vmpulse_consumers.settings import CLI_PREFIX, CaptureSettings
+from vmpulse_contract.errors import SettingsError
 from vmpulse_contract.fleet import EventType
+from vmpulse_contract.settings import add_flags
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,6 +37,9 @@ examples:
   vmpulse watch --type host.lost --type host.live
   vmpulse watch --vm 123e4567-e89b-12d3-a456-426614174000 | jq .data.status
   vmpulse watch --after 3f9a5c71-1042
+  vmpulse watch --raw fault.capture --seconds 60 --broker-password-file /etc/vmpulse/view.password
+
+A capture holds what hosts and guests say, addresses and user names among it: its file is for its owner alone.
 """
 
 
@@ -54,13 +60,34 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("--vm", metavar="ID", action="append", help="events of this VM; may be repeated")
     parser.add_argument("--after", metavar="TOKEN", help="begin after this event (default: with what happens now)")
     add_address_option(parser)
+    raw = parser.add_argument_group(
+        "capture", "What hosts say, for a report of a fault; over the broker, and whether or not a view runs."
+    )
+    raw.add_argument("--raw", metavar="FILE", help="write a capture that `vmpulse replay` reads; FILE must not exist")
+    raw.add_argument("--seconds", metavar="N", type=float, help="end by itself after so long")
+    add_flags(raw, CaptureSettings, CLI_PREFIX)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print events until interrupted. Raises ConsumerError and SettingsError; ViewUnreachable only at the start."""
+    if args.raw is not None:
+        return _capture(args)
     with Api(args.api) as api:
         Watch(api, {"type": args.type, "host": args.host, "vm": args.vm}, args.after).run()
     return 0
+
+
+def _capture(args: argparse.Namespace) -> int:
+    for option in ("type", "host", "vm", "after", "api"):
+        given = getattr(args, option)
+        if given is not None:
+            raise SettingsError(
+                f"--{option}", given, "nothing beside --raw, which captures everything, over the broker"
+            )
+    # Here, so that whoever follows a view's events needs no client of the broker.
+    from vmpulse_consumers.cli.capturing import capture  # noqa: PLC0415
+
+    return capture(args)
 
 
 class Block(NamedTuple):

@@ -1,0 +1,1 @@
+"""Captures of all that a view is given, and views rebuilt from them: for reports of faults."""
