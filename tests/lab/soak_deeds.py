@@ -23,7 +23,7 @@ PATIENCE_S: Final = 60.0
 """A snapshot is not announced: it is found when the section is read again, several times in so long."""
 POLL_S: Final = 0.25
 SAVED: Final = frozenset({"Up", "Saving State", "Down", "WaitForLaunch", "Restoring state", "Unknown"})
-"""Unknown for some milliseconds: a roster lists the new life before its first frame says what it does (docs/view.md)."""
+"""Unknown for some milliseconds: a roster lists the new life before its first frame says what it does."""
 DISK_BYTES: Final = 1 << 20
 TARGET: Final = "vda"
 # USB, as such a device goes without the consent of a guest, and these have no system that could give it.
