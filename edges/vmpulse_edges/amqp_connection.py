@@ -27,8 +27,9 @@ log = logging.getLogger(__name__)
 CONNECT_TIMEOUT_S: Final = 10.0
 PART_S: Final = 1.0
 """How long parting from the broker may take: one that blocks us answers nothing, and we have to go on."""
-AWAY: Final = (aiormq.exceptions.AMQPError, ConnectionError, RuntimeError, TimeoutError)
-"""What aiormq raises when the connection is lost; RuntimeError: a call on a transport that is closing."""
+AWAY: Final = (aiormq.exceptions.AMQPError, ConnectionError, RuntimeError, StopAsyncIteration, TimeoutError)
+"""What aiormq raises when the connection is lost; RuntimeError: a call on a transport that is closing;
+StopAsyncIteration: the peer hung up before its next frame had begun, as a proxy does whose broker is away."""
 QUEUE_DELETED: Final = BrokerUnreachable("a queue of ours was deleted")
 """What ``reporter`` is told when the broker cancels a consumer of ours."""
 
@@ -64,7 +65,7 @@ async def connect(url: BrokerUrl, name: str) -> AbstractConnection:
             f"the broker at {url} closes the door; check that the virtual host {url.vhost!r} exists and that the user "
             f"{url.user!r} has permissions for it"
         ) from error
-    except (OSError, UnicodeError, aiormq.exceptions.AMQPError, TimeoutError) as error:
+    except (OSError, UnicodeError, aiormq.exceptions.AMQPError, StopAsyncIteration, TimeoutError) as error:
         raise BrokerUnreachable(
             f"no broker answers at {url}: {explain(error)}; check that RabbitMQ runs there and the address"
         ) from error
