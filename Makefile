@@ -59,10 +59,15 @@ compose-test: ## build the images, bring the composed stack up, hurt it, take it
 	@$(bootstrap) compose
 	@exec $(bin)/python -m tests.compose $(ARGS)
 
+.PHONY: prove
+prove: setup ## try ten thousand histories of hosts, broker and view, and that deliberate bugs are caught (ARGS='--seed 7')
+	@$(bin)/python -m tests.consumers.view.proving --jobs $(JOBS) $(ARGS)
+	@exec $(bin)/python -m pytest --numprocesses $(JOBS) --dist load tests/consumers/view/test_mutants.py
+
 .PHONY: nightly
 nightly: ## what takes long: the composed stack, ten thousand histories of the view, the lab, an hour of soak
 	@$(MAKE) compose-test ARGS=
-	@$(bin)/python -m pytest tests/consumers/view/test_convergence.py --hypothesis-profile=nightly --timeout=7200
+	@$(MAKE) prove ARGS=
 	@$(MAKE) lab GUESTS=3 SLOW=1 ARGS=
 	@$(MAKE) soak GUESTS=2 SECONDS_LIMIT=3600 ARGS=
 
@@ -79,6 +84,10 @@ bench-agent: ## what the agent costs a host, beside other programs, as one JSON 
 bench-check: ## a short bench of the agent that fails if a cost is far from its goal (root; 2 minutes)
 	@$(bootstrap) lab
 	@exec $(bin)/python -m benches.agent_tick --check --ticks 6 $(ARGS)
+
+.PHONY: bench-chaos
+bench-chaos: setup ## break broker, view and agents by a seed, and fail if the view says what is wrong (ARGS are the bench's)
+	@exec $(bin)/python -m benches.chaos $(ARGS)
 
 .PHONY: fmt
 fmt: setup ## format, and mend what the linter can mend

@@ -223,6 +223,15 @@ async def test_who_is_passed_over_at_the_return_is_looked_at_again_soon(
         assert hypervisor.passing_over == 0
 
 
+async def test_what_nobody_announces_is_found_by_the_refresh(hypervisor: Stubborn, caught: Catcher) -> None:
+    """A section that changes without any event of the hypervisor is said once it is read again."""
+    agent = agent_of(hypervisor, caught)
+    async with at_work(agent.run()):
+        await eventually(lambda: agent.session.ready)
+        hypervisor.domains[running_vm(hypervisor)].name = "renamed-in-secret"
+        await eventually(lambda: any(b"renamed-in-secret" in message.body for message in caught.of(Kind.CHANGE)))
+
+
 async def test_devices_are_reported_again_and_again(
     hypervisor: Stubborn, caught: Catcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -177,7 +177,9 @@ class Placement:
             state = step(CLAIMS, was, given)
             self._stand(vm, host, state)
             if state is not was or given is ClaimInput.RECEIVED:
-                vm.settle(host, turned=was is ClaimState.BEGUN and state is ClaimState.RUNNING)
+                # Who is about to leave has run here before, heard or not: that is no turn.
+                begun = was is ClaimState.BEGUN and status != VmStatus.MIGRATION_SOURCE
+                vm.settle(host, turned=begun and state is ClaimState.RUNNING)
         if vm.transit is not None:
             vm.settle(host, turned=False)
         self._settled(vm, now)
@@ -210,6 +212,8 @@ class Placement:
         transit, at = vm.transit, _ended_at(host, end, now)
         if transit is None or (transit.host is host and transit.token == end.token) or at <= transit.left_at:
             return  # of a life before this move, or the one that moved
+        if end.ended_ms < 0:
+            return  # of an agent before this one: that it was later, only a wall clock says (promise V2)
         if end.exit_reason is ExitReason.MIGRATION_SUCCEEDED:
             vm.went_on(transit._replace(host=host, token=end.token, since=now, left_at=at))
             self._settled(vm, now)
@@ -267,5 +271,10 @@ class Placement:
 
 
 def _ended_at(host: Host, end: Tombstone, now: float) -> float:
-    """When a life ended, by our clock; never too late by more than the clocks' drift."""
+    """When a life ended, by our clock; never too late by more than the clocks' drift.
+
+    What an agent has kept of the one before it has crossed a wall clock, so nothing is ordered by it (promise V2).
+    """
+    if end.ended_ms < 0:
+        return LEFT_UNKNOWN
     return now if host.offset is None else host.offset + end.ended_ms / 1000

@@ -8,7 +8,9 @@ is not fetched again.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import chain
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -20,6 +22,7 @@ from vmpulse_consumers.view.ownership import LEFT_UNKNOWN, Transit, Vm
 from vmpulse_consumers.view.states import HostInput, HostState
 from vmpulse_contract.identity import HostId, VmId
 from vmpulse_contract.sections import section_hash
+from vmpulse_contract.stream import Tombstone
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,6 +35,7 @@ INPUT_OF_STATE: Final = {
     HostState.STOPPED: HostInput.REMEMBERED_STOPPED,
 }
 """All others were heard, or about to be."""
+ENDED: Final[Callable[[Tombstone], int]] = attrgetter("ended_ms")
 STILL_SHOWN: Final = float("inf")
 """``Host.spoke_at`` until the first canary: what is remembered is shown, for nobody could be heard yet."""
 
@@ -95,6 +99,8 @@ def _own(view: View, owners: dict[tuple[str, VmId], None]) -> None:
         vm.claim(host)
         vm.remember(host)
         vm.kept_place = vm.owner
+        if vm.owner is host and not vm.active_on(host):
+            vm.end = max((end for end in host.tombstones if end.vm == vm_id), key=ENDED, default=None)
 
 
 def _transits(view: View, kept: Iterable[TransitMemory], now: float) -> None:

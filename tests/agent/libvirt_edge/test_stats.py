@@ -111,6 +111,14 @@ def test_last_words_of_a_balloon_driver(reported: float, percent: int | None) ->
         assert counters.memory.reported == (int(reported) or None)
 
 
+@pytest.mark.parametrize("missing", ["balloon.current", "balloon.maximum"])
+def test_half_a_balloon_is_none(missing: str) -> None:
+    """Without one of its two sizes nothing is told of a balloon, for an engine would reckon with the rest."""
+    given = {name: value for name, value in DEVICES.items() if name != missing}
+    counters = stats.counters(Record(VM, 1, "d", given), LIFE, domain_xml.device_facts(ACTIVE_XML), NOW)
+    assert counters.balloon is None
+
+
 def test_device_counters() -> None:
     """Counters by device, joined with the XML."""
     counters = stats.counters(Record(VM, 1, "d", DEVICES), LIFE, domain_xml.device_facts(ACTIVE_XML), NOW)

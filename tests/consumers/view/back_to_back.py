@@ -8,6 +8,10 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
+
+from tests.consumers.view.said import DAMPING_S, Said
+from tests.consumers.view.simulated_broker import Link, SimulatedBroker
 from vmpulse_agent import answers
 from vmpulse_agent.hypervisor import (
     DeviceCounters,
@@ -24,11 +28,11 @@ from vmpulse_agent.session import Outgoing, Policy, Session
 from vmpulse_consumers.view import Request, View
 from vmpulse_consumers.view.rows import VmRow, vm_row
 from vmpulse_contract import sections, verbs, wire
-from vmpulse_contract.devices import DeviceRecord, read_devices
-from vmpulse_contract.errors import UnknownHost
+from vmpulse_contract.devices import DeviceRecord
+from vmpulse_contract.errors import HostDidNotAnswer, UnknownHost
 from vmpulse_contract.identity import HostId, VmId
 from vmpulse_contract.sections import GuestDetails, Info, NetIface, Section, Status
-from vmpulse_contract.stream import HostFacts, RosterMessage, Tombstone
+from vmpulse_contract.stream import HostFacts, Tombstone
 from vmpulse_contract.topology import Kind
 from vmpulse_contract.values import ExitCode, ExitReason, VmStatus
 from vmpulse_contract.verbs import RosterReply, Verb
@@ -52,48 +56,6 @@ class Delivery(NamedTuple):
     host: HostId
     message: Outgoing
     epoch: int
-
-
-class Values(NamedTuple):
-    """What a frame says of one VM, and when that was read."""
-
-    sampled_at: float
-    mem_usage: int | None
-
-
-class Said:
-    """All that the sessions of one host have ever said: what the view may show of it, and in which order."""
-
-    def __init__(self) -> None:
-        self.frames: dict[tuple[int, int], dict[VmId, Values]] = {}
-        """By epoch and seq."""
-        self.rosters: defaultdict[tuple[int, int], list[frozenset[VmId]]] = defaultdict(list)
-        """By epoch and seq, or the as_of of a reply."""
-        self.hashes: defaultdict[tuple[int, VmId, Section], list[int]] = defaultdict(list)
-        """The announced hashes of a section within one epoch, in order; 0 first."""
-        self.devices: defaultdict[tuple[int, VmId], list[DeviceRecord]] = defaultdict(list)
-        """By epoch."""
-
-    def note_hashes(self, session: Session) -> None:
-        """Append what has changed of what the session has announced."""
-        for row in session.ledger.order:
-            for section in Section:
-                history = self.hashes[session.epoch, row.vm, section]
-                if not history or history[-1] != row.announced[section]:
-                    history.append(row.announced[section])
-
-    def note_message(self, session: Session, message: Outgoing) -> None:
-        """Remember what a frame, a roster or device statistics that are about to be published say."""
-        if message.kind is Kind.FRAME:
-            self.frames[session.epoch, message.seq] = {
-                row.vm: Values(row.sampled_at, row.mem_usage) for row in session.ledger.order
-            }
-        elif message.kind is Kind.ROSTER:
-            roster = wire.read_stream(message.body, RosterMessage).roster
-            self.rosters[session.epoch, message.seq].append(frozenset(roster.vm_ids()))
-        elif message.kind is Kind.DEVICES:
-            for vm, record in read_devices(message.body).vms.items():
-                self.devices[session.epoch, VmId(vm)].append(record)
 
 
 class Domain:
@@ -139,6 +101,15 @@ class SimpleHost:
         self.domains = {vm_number(number): Domain(vm_number(number), number + 1000) for number in numbers}
         self.tokens = 10_000 * (1 + numbers.start)
         self.queue: deque[Delivery] = deque()
+        self.link = Link.UP
+        self.blocked = False
+        """The broker is in alarm, and takes no messages."""
+        self.withheld: deque[tuple[Session, Delivery]] = deque()
+        """Messages on their way to the broker, which does not take them now."""
+        self.now = now
+        """When it was last given the time."""
+        self.looked: dict[int, set[VmId]] = {}
+        """What the last good look has shown, by epoch."""
         self.tombstones: list[Tombstone] = []
         self.said = Said()
         self.rival: Session | None = None
@@ -152,17 +123,48 @@ class SimpleHost:
             yield self.rival
 
     def begin(self, now: float, epoch: int) -> Session:
-        """Start an agent: a new epoch over the same domains."""
-        self.session = Session(self.id, epoch, HostFacts(), now, Policy(damping_s=3.0))
+        """Start an agent: a new epoch over the same domains, and with the tombstones that were kept, if any."""
+        self.withheld.clear()
+        if self.link is not Link.UP:
+            self.link = Link.AWAY  # what cannot connect has no connection that only seems to be there
+        self.session = Session(self.id, epoch, HostFacts(), now, Policy(damping_s=DAMPING_S))
+        self.session.tombstones.extend(self.tombstones)
+        self.tombstones = []
         self.look(now)
         self.read_all(now)
         self.session.begin(now)
-        self.session.connected(now)
+        if self.link is Link.UP:
+            self.session.connected(now)
         self.pump()
         return self.session
 
+    def keep_tombstones(self, now: float, jump_s: float) -> None:
+        """Keep the tombstones for the next agent, over whose start the wall clock jumps by *jump_s*."""
+        shift = int(jump_s * 1000) + self.session.monotonic_ms(now)
+        self.tombstones = [
+            msgspec.structs.replace(stone, ended_ms=min(-1, stone.ended_ms - shift))
+            for stone in self.session.tombstones
+        ]
+
+    def reconnect(self, now: float) -> None:
+        """The agent's connection is there again, after it was lost."""
+        self.now = now
+        for session in self.sessions():
+            session.disconnected()
+            self.said.note_connected(session)
+            session.connected(now)
+        self.pump()
+
+    def fail_to_look(self, now: float) -> None:
+        """A look that gives nothing."""
+        self.now = now
+        for session in self.sessions():
+            session.look_failed(now)
+        self.pump()
+
     def look(self, now: float) -> None:
         """Look at all domains, and read what has begun or ended a life."""
+        self.now = now
         looks = [
             DomainLook(
                 domain.vm,
@@ -177,6 +179,8 @@ class SimpleHost:
             for domain in self.domains.values()
         ]
         for session in self.sessions():
+            if now > session.looked_at:
+                self.looked[session.epoch] = set(self.domains)
             session.looked(Look(now, looks), now)
             self.said.note_hashes(session)
             for vm in session.drain_unread():
@@ -210,6 +214,7 @@ class SimpleHost:
             for vm, domain in self.domains.items()
             if domain.token
         }
+        self.now = now
         sample = DeviceSample(now, counters)
         for session in self.sessions():
             session.devices_sampled(sample, now)
@@ -217,6 +222,7 @@ class SimpleHost:
         self.pump()
 
     def stop_vm(self, vm: VmId, now: float, end: Exit = STOPPED) -> None:
+        self.now = max(self.now, now)
         self.domains[vm].token, self.domains[vm].moving = 0, None
         for session in self.sessions():
             session.lifecycle(LifecycleEvent(vm, LifecycleChange.STOPPED, end), now)
@@ -245,14 +251,23 @@ class SimpleHost:
         self.domains[vm].moving = VmStatus.MIGRATION_DESTINATION
 
     def pump(self) -> None:
-        """Move what the session says into the view's queue; the broker confirms at once."""
+        """Move what the session says into the view's queue, or to wherever the broker lets it come."""
         for session in self.sessions():
             self.said.note_hashes(session)
             for message in session.drain():
-                self.said.note_message(session, message)
-                self.queue.append(Delivery(self.id, message, session.epoch))
-                if message.change is not None:
-                    session.confirmed(message.change, message.seq)
+                self.said.note_message(session, message, self.now)
+                delivery = Delivery(self.id, message, session.epoch)
+                if self.blocked or self.link is Link.WITHHOLDS:
+                    self.withheld.append((session, delivery))
+                elif self.link is Link.UP:
+                    self.take(session, delivery)
+
+    def take(self, session: Session, delivery: Delivery) -> None:
+        """The broker takes a message, and says so."""
+        self.queue.append(delivery)
+        change = delivery.message.change
+        if change is not None:
+            session.confirmed(change, delivery.message.seq)
 
     def answer(self, request: Request, now: float) -> bytes:
         """Answer a request as the agent does."""
@@ -277,6 +292,7 @@ class Table:
                 for n in range(hosts)
             )
         }
+        self.broker = SimulatedBroker(lambda: list(self.hosts.values()))
         self.dead: set[HostId] = set()
         self.delivered: defaultdict[tuple[HostId, int], int] = defaultdict(int)
         """The highest seq handed to the view, by host and epoch."""
@@ -324,6 +340,9 @@ class Table:
         host = self.hosts[request.host]
         if request.host in self.dead:
             self.view.request_failed(request, UnknownHost("nobody there"), self.now)
+            return
+        if not self.broker.reaches(host):
+            self.view.request_failed(request, HostDidNotAnswer("cut off"), self.now)
             return
         self.reply(request, host.answer(request, self.now))
 

@@ -8,11 +8,13 @@ from vmpulse_consumers.view import View
 from vmpulse_consumers.view.events import (
     BrokerEvent,
     HostEvent,
+    HostTrouble,
     RelistEvent,
     VmAppeared,
     VmGone,
     VmMigrated,
     VmSectionHeld,
+    VmSplitBrain,
     VmStatusChanged,
 )
 from vmpulse_consumers.view.host import WIDTH
@@ -58,11 +60,13 @@ class Subscriber:
         """None until it was told to relist."""
         self.relists = 0
         self.sections: dict[tuple[VmId, Section], int] = {}
+        self.split: set[VmId] = set()
+        """The VMs that several hosts run, as told."""
 
     def take(self, event: Event) -> None:
         """Take in one event."""
         match event:
-            case HostEvent() | BrokerEvent():
+            case HostEvent() | HostTrouble() | BrokerEvent():
                 return
             case RelistEvent():
                 # From the second on, what is known stands: whoever reads anew finds the same.
@@ -84,13 +88,18 @@ class Subscriber:
             case VmSectionHeld():
                 assert self.vms[event.vm].host == event.host
                 self.sections[event.vm, event.section] = event.hash
+            case VmSplitBrain():
+                assert (event.vm in self.split) is not event.begun
+                (self.split.add if event.begun else self.split.discard)(event.vm)
             case VmGone():
                 del self.vms[event.vm]
+                self.split.discard(event.vm)
                 self.sections = {key: value for key, value in self.sections.items() if key[0] != event.vm}
 
     def relist(self, view: View, now: float) -> None:
         """Read everything."""
         self.vms = {vm: known(view, view.vms[vm], now) for vm in view.vms if awaits_no_frame(view, view.vms[vm], now)}
+        self.split = set(view.split)
         for vm in self.vms:
             owner = view.vms[vm].owner
             for section in Section if owner is not None else ():
@@ -110,6 +119,7 @@ class Subscriber:
                     if shown_hash(view, vm.id, section):
                         assert self.sections[vm.id, section] == shown_hash(view, vm.id, section)
         assert self.vms.keys() <= view.vms.keys()
+        assert self.split == view.split.keys()
 
 
 def known(view: View, vm: Vm, now: float) -> Known:

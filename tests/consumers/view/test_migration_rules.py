@@ -15,6 +15,7 @@ from vmpulse_consumers.view.ownership import TRANSIT_S
 from vmpulse_consumers.view.rows import fleet_row
 from vmpulse_contract import limits
 from vmpulse_contract.identity import vm_text
+from vmpulse_contract.stream import Tombstone
 from vmpulse_contract.values import VmStatus
 
 VM = vm_number(1)
@@ -288,3 +289,18 @@ def test_a_host_has_no_more_vms_in_transit_than_it_may_have_tombstones() -> None
         table.deliver()
     assert len(table.view.transits) == most
     assert len(table.view.vms) == most + 1
+
+
+def test_an_end_kept_from_another_agent_ends_no_transit() -> None:
+    """What an agent has kept over its restart has crossed a wall clock: it orders nothing (V2)."""
+    table = live_table(hosts=2)
+    vm = vm_number(1)
+    table.host.undefine_vm(vm, table.now, MIGRATED)
+    table.step()
+    assert vm in table.view.transits
+    other = table.hosts[OTHER]
+    other.begin(table.now, table.next_epoch())
+    other.session.tombstones.append(Tombstone(vm, 7, *STOPPED, ended_ms=-1))
+    for _ in range(3):
+        table.step()
+    assert vm in table.view.transits
