@@ -299,6 +299,7 @@ def test_an_end_kept_from_another_agent_ends_no_transit() -> None:
     table.step()
     assert vm in table.view.transits
     other = table.hosts[OTHER]
+    table.step()
     other.begin(table.now, table.next_epoch())
     other.session.tombstones.append(Tombstone(vm, 7, *STOPPED, ended_ms=-1))
     for _ in range(3):
