@@ -34,8 +34,8 @@ from benches.rpc_count import RpcCount
 from tests.lab.private_libvirt import PrivateLibvirt, missing
 from vmpulse_agent.libvirt_edge import LibvirtHypervisor, LibvirtOptions
 from vmpulse_contract import topology
+from vmpulse_simulator.child_process import GUARD
 from vmpulse_simulator.private_broker import BrokerUser, PrivateBroker
-from vmpulse_simulator.view_process import GUARD
 
 HOST: Final = "bench-host"
 PASSWORD: Final = "bench-password"  # noqa: S105 - of a broker that lives for one run

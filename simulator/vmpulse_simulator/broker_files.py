@@ -45,10 +45,15 @@ class BrokerPorts:
 
 
 def free_ports() -> BrokerPorts:
-    """Ports nobody listens on now, drawn at random so that brokers started side by side rarely meet."""
+    """Ports for one node."""
+    return BrokerPorts(*free_port_numbers(len(BrokerPorts.__slots__)))
+
+
+def free_port_numbers(count: int) -> list[int]:
+    """Ports nobody listens on now, drawn at random so that programs started side by side rarely meet."""
     held: list[socket.socket] = []
     try:
-        while len(held) < len(BrokerPorts.__slots__):
+        while len(held) < count:
             candidate = socket.socket()
             try:
                 candidate.bind((LOOPBACK, random.choice(PORTS)))  # noqa: S311 - spread, not secrecy
@@ -56,7 +61,7 @@ def free_ports() -> BrokerPorts:
                 candidate.close()
             else:
                 held.append(candidate)
-        return BrokerPorts(*(each.getsockname()[1] for each in held))
+        return [each.getsockname()[1] for each in held]
     finally:
         for each in held:
             each.close()

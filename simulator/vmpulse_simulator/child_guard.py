@@ -1,7 +1,7 @@
 """Becomes another program, and has the kernel kill that one if the program that started it dies.
 
-Run as a script by `view_process`: parent's pid, then the command. A parent-death signal follows the thread that started
-the child, so it must be started from the main thread, as asyncio does.
+Run as a script by `child_process`: parent's pid, then the command. A parent-death signal follows the thread that
+started the child, so it must be started from the main thread, as asyncio does.
 """
 
 from __future__ import annotations

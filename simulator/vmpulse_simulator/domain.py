@@ -90,8 +90,8 @@ class SimulatedDomain:
         self.exit = None
         self.pause_code = PauseCode.ENOSPC if status is VmStatus.PAUSED else None
 
-    def stop(self, end: Exit) -> None:
-        """End the life; what becomes of the guest is not said with it."""
+    def stop(self, end: Exit | None) -> None:
+        """End the life; what becomes of the guest is not said with it. None: nobody remembers how it ended."""
         self.life, self.exit, self.pause_code = None, end, None
 
     def twin(self, life: Life) -> Self:

@@ -68,6 +68,8 @@ class SimulatedHypervisor:
         self.uuid = uuid
         self.clock = clock
         self.domains: dict[VmId, SimulatedDomain] = {domain.vm: domain for domain in domains}
+        self.powered = True
+        """Whether the machine runs at all."""
         self._booted = clock() - UPTIME_S
         self._last_id = max((domain.life.domain_id for domain in self.domains.values() if domain.life), default=0)
         self._notify: Notify | None = None
@@ -149,6 +151,11 @@ class SimulatedHypervisor:
 
     # --- the operator's side ------------------------------------------------------------------------------------
 
+    @property
+    def attended(self) -> bool:
+        """Whether an agent has this open: what happens otherwise is announced to nobody."""
+        return self._notify is not None
+
     def power_on(self, vm: VmId) -> None:
         """Start a domain that is defined and does not run."""
         self._last_id += 1
@@ -210,6 +217,25 @@ class SimulatedHypervisor:
         """Tell whether a domain runs and is up."""
         domain = self.domains.get(vm)
         return domain is not None and domain.life is not None and domain.life.status is VmStatus.UP
+
+    def lose_power(self) -> list[VmId]:
+        """End every life without a word, the agent's too: it must have been killed. Gives the VMs that were active."""
+        active = [domain for domain in self.domains.values() if domain.life]
+        for domain in active:
+            domain.guest.log_off()
+            domain.stop(None)
+        self.powered, self._notify, self._shown = False, None, {}
+        return [domain.vm for domain in active]
+
+    def boot(self, vms: Iterable[VmId]) -> None:
+        """Come back after `lose_power`, and start these VMs."""
+        self.powered, self._booted, self._last_id = True, self.clock(), 0
+        for vm in vms:
+            self.power_on(vm)
+
+    def forget_ended(self, since: float) -> None:
+        """Take the ends of lives that were seen after *since* for untold: the agent was killed before it kept them."""
+        self._ended = deque((ended for ended in self._ended if ended.at <= since), self._ended.maxlen)
 
     def freeze(self) -> None:
         """Keep every load as it is from now on."""

@@ -123,7 +123,7 @@ class Migrations:
 
     def _destination(self, source: SimulatedHypervisor) -> SimulatedHypervisor | None:
         """Draw two other hosts and take the emptier one: so they stay about evenly full."""
-        others = [hypervisor for hypervisor in self._fleet.hypervisors if hypervisor is not source]
+        others = [each for each in self._fleet.hypervisors if each is not source and each.powered]
         if not others:
             return None
         drawn = min(

@@ -177,7 +177,8 @@ class PrivateBroker:
     ) -> None:
         self.stop()
 
-    async def __aenter__(self) -> Self:
+    async def come_up(self) -> None:
+        """Do what `start` does without blocking the event loop; a cancel gives the start up, for good."""
         try:
             await asyncio.to_thread(self.start)
         except asyncio.CancelledError:
@@ -185,6 +186,9 @@ class PrivateBroker:
             self._abandoned = True
             self._close_pipe()
             raise
+
+    async def __aenter__(self) -> Self:
+        await self.come_up()
         return self
 
     async def __aexit__(

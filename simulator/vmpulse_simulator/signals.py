@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 ENDING: Final = (signal.SIGINT, signal.SIGTERM)
 
 
-def run_until_told(program: Coroutine[None, None, int]) -> int:
-    """Run a program; the first Ctrl-C or SIGTERM cancels it: its exit code is then 0. A second one is not caught."""
-    return asyncio.run(_cancelled_when_told(program))
+def run_until_told(program: Coroutine[None, None, int], *, code: int = 0) -> int:
+    """Run a program; the first Ctrl-C or SIGTERM cancels it: its exit code is then *code*. A second is not caught."""
+    return asyncio.run(_cancelled_when_told(program, code))
 
 
-async def _cancelled_when_told(program: Coroutine[None, None, int]) -> int:
+async def _cancelled_when_told(program: Coroutine[None, None, int], code: int) -> int:
     loop, task = asyncio.get_running_loop(), asyncio.ensure_future(program)
     told = False
 
@@ -34,5 +34,5 @@ async def _cancelled_when_told(program: Coroutine[None, None, int]) -> int:
         return await task
     except asyncio.CancelledError:
         if told:
-            return 0
+            return code
         raise

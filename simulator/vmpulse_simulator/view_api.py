@@ -62,8 +62,8 @@ class HostPage(Struct, frozen=True, kw_only=True):
     hosts: list[dict[str, Any]]
 
 
-NO_HOST: Final[dict[str, Any]] = {}
-"""A host that the view does not know, which is an answer."""
+NOBODY: Final[dict[str, Any]] = {}
+"""A host or VM that the view does not know, which is an answer."""
 
 
 class ViewApi:
@@ -94,18 +94,23 @@ class ViewApi:
 
     async def host(self, host: str) -> dict[str, Any]:
         """One host with its tombstones; nothing if the view does not know it."""
-        return await asyncio.to_thread(get, self.url, f"/api/v1/hosts/{host}", dict[str, Any], missing=NO_HOST)
+        return await asyncio.to_thread(get, self.url, f"/api/v1/hosts/{host}", dict[str, Any], missing=NOBODY)
 
-    async def vms(self) -> AsyncIterator[list[Seen]]:
-        """All VMs with their sections, page by page."""
-        offset = 0
+    async def vm(self, vm: str) -> dict[str, Any]:
+        """One VM with the claims on it; nothing if the view does not know it."""
+        return await asyncio.to_thread(get, self.url, f"/api/v1/vms/{vm}", dict[str, Any], missing=NOBODY)
+
+    async def vms(self, *, sections: bool = True) -> AsyncIterator[list[Seen]]:
+        """All VMs, page by page, each page after the last VM of the one before: so what stays there is given once."""
+        path = f"/api/v1/vms?sort=id&limit={PAGE}&sections={str(sections).lower()}"
+        after = ""
         for _ in range(MOST_PAGES):
-            page = await self._get(f"/api/v1/vms?limit={PAGE}&offset={offset}&sections=true", VmPage)
+            page = await self._get(path + after, VmPage)
             at = self._clock()
             yield [Seen(at, row) for row in page.vms]
-            offset += len(page.vms)
-            if offset >= page.total or not page.vms:
+            if len(page.vms) < PAGE:
                 break
+            after = f"&after={page.vms[-1].get('id')}"
 
     async def _get(self, path: str, kind: type[T]) -> T:
         return await asyncio.to_thread(get, self.url, path, kind)

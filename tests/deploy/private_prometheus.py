@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Self
 import httpx
 
 from tests.conftest import require
-from vmpulse_simulator import view_process
+from vmpulse_simulator.child_process import GUARD
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "deploy" / "prometheus"
@@ -119,7 +119,7 @@ class PrivatePrometheus:
         self._process: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> Self:
-        guard = (sys.executable, "-I", "-S", str(view_process.GUARD), str(os.getpid()))
+        guard = (sys.executable, "-I", "-S", str(GUARD), str(os.getpid()))
         program = shutil.which("prometheus") or "prometheus"
         with self.log.open("wb") as output:
             self._process = await asyncio.create_subprocess_exec(

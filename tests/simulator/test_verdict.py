@@ -31,7 +31,7 @@ class FakeView(ThreadingHTTPServer):
 
     def __init__(self, truth: Truth, clock: Clock) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.rows = [row_of(vm, truth, clock) for vm in truth.vms]
+        self.rows = [row_of(vm, truth, clock) for vm in sorted(truth.vms)]
         self.hosts = [
             {
                 "host": host,
@@ -51,7 +51,8 @@ class FakeView(ThreadingHTTPServer):
         """Answer one request; None: there is no such thing."""
         self.paths.append(path)
         parts = urlsplit(path)
-        query = {name: int(values[0]) for name, values in parse_qs(parts.query).items() if values[0].isdigit()}
+        given = parse_qs(parts.query)
+        query = {name: int(values[0]) for name, values in given.items() if values[0].isdigit()}
         page = slice(query.get("offset", 0), query.get("offset", 0) + query.get("limit", 0))
         last = parts.path.rpartition("/")[2]
         for host in self.hosts:
@@ -59,9 +60,10 @@ class FakeView(ThreadingHTTPServer):
                 return host
         match last:
             case "vms":
-                self.wrong -= query["offset"] == 0
+                self.wrong -= "after" not in given
                 rows = [row | {"status": "Unknown"} for row in self.rows] if self.wrong >= 0 else self.rows
-                return {"total": len(rows), "vms": rows[page]}
+                left = [row for row in rows if "after" not in given or row["id"] > given["after"][0]]
+                return {"total": len(rows), "vms": left[page]}
             case "hosts":
                 return {"total": len(self.hosts), "hosts": self.hosts[page]}
             case "fleet":
@@ -154,7 +156,7 @@ async def test_view_that_is_right_is_clean_after_every_page() -> None:
         found = await judged(view, truth, clock)
         assert found.clean
         assert list(found.lines()) == []
-        assert sum("/vms" in path for path in view.paths) == 3
+        assert sum("/vms" in path for path in view.paths) == HOSTS * VMS // 2 + 1
 
 
 async def test_view_is_asked_until_it_has_followed() -> None:

@@ -1,0 +1,188 @@
+"""A run: round after round faults begin and heal, and the view is waited for until it says the truth again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+from benches.chaos.faults import EFFECTS
+from benches.chaos.judging import DOUBLE_OWNER, WRONG_DOWN, WRONG_LOST, Wrong
+from benches.chaos.plan import TABLE, Fault, Part, Plan
+from benches.chaos.report import Report, spread
+from benches.chaos.stand import TICK_S
+from benches.chaos.watching import Watching
+from vmpulse_simulator.errors import ViewUnreachable
+from vmpulse_simulator.truth import Mismatch, compare_hosts
+from vmpulse_simulator.verdict import compare_once
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+
+    from benches.chaos.plan import Kind
+    from benches.chaos.stand import Stand
+    from vmpulse_simulator.truth import Truth
+
+TRUTH_S: Final = 60.0
+"""So long the view may take from healing to the truth: the longest back-offs of an agent (15 s) and of the view's
+requests (15 s), and its patience with those that come back (30 s)."""
+POLL_S: Final = 0.5
+SHOWN: Final = 20
+"""Mismatches that are listed in each round; the rest is counted."""
+
+
+class Run:
+    """One run on a stand that is ready.
+
+    Args:
+        stand: the stand.
+        seed: decides which faults come when.
+        seconds: faults begin for so long; the last one is seen through to its end.
+        kinds: the faults that are drawn; none given: all.
+    """
+
+    def __init__(self, stand: Stand, seed: int, seconds: float, kinds: Iterable[Kind] = ()) -> None:
+        self._stand = stand
+        self._seed = seed
+        self._seconds = seconds
+        self._plan = Plan(seed, len(stand.groups), frozenset(kinds))
+        self._watching = Watching(stand, seed, self._tell_wrong)
+        self._began = stand.clock()
+        self._faults: Counter[str] = Counter()
+        self._round: Sequence[Fault] = ()
+        self._times: list[float] = []
+        self._mismatched = 0
+
+    async def run(self) -> Report:
+        """Run to the end. Raises SimulatorError if a part of the stand fails."""
+        async with beside(self._stand.motion.run()) as moving, beside(self._watching.run()) as watching:
+            while self._stand.clock() < self._began + self._seconds:
+                rounds = asyncio.create_task(self._one_round())
+                try:
+                    await asyncio.wait({rounds, moving, watching}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    if not rounds.done():
+                        rounds.cancel()
+                        await asyncio.gather(rounds, return_exceptions=True)
+                for task in (moving, watching, rounds):
+                    if task.done():
+                        task.result()
+        return self._report()
+
+    # --- one round ----------------------------------------------------------------------------------------------
+
+    async def _one_round(self) -> None:
+        self._round = self._plan.next_round()
+        self._watching.round += 1
+        self._say(f"round {self._watching.round}: {' with '.join(map(str, self._round))}")
+        self._stand.motion.go_on()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._hold_loads())
+            for fault in self._round:
+                group.create_task(self._suffer(fault))
+        self._stand.motion.hold_still()
+        healed = self._stand.clock()
+        self._watching.judge.healed(healed)
+        await self._until_true(healed)
+
+    async def _suffer(self, fault: Fault) -> None:
+        await asyncio.sleep(fault.begins_s)
+        if Part.AGENTS in TABLE[fault.kind].parts:
+            hosts = (str(each.host) for each in self._stand.hosts(fault.groups))
+            self._watching.judge.broken(hosts, self._stand.clock())
+        heal = await EFFECTS[fault.kind](self._stand, fault)
+        self._faults[fault.kind] += 1
+        await asyncio.sleep(fault.lasts_s)
+        await heal()
+
+    async def _hold_loads(self) -> None:
+        """Shares of CPU are means over a tick: those that are seen after the healing are to be of one truth."""
+        await asyncio.sleep(max(fault.ends_s for fault in self._round) - TICK_S)
+        self._stand.motion.hold_loads()
+
+    async def _until_true(self, healed: float) -> None:
+        """Compare until the view says the truth, or its time is over."""
+        while found := await self._differences(complete=False):
+            if self._stand.clock() > healed + TRUTH_S:
+                found = await self._differences(complete=True) or found
+                self._tell_mismatches(found)
+                return
+            await asyncio.sleep(POLL_S)
+        self._times.append(self._stand.clock() - healed)
+        self._say(f"  healed at {healed - self._began:.1f} s, the truth {self._times[-1]:.1f} s later")
+
+    async def _differences(self, *, complete: bool) -> list[Mismatch]:
+        """Compare. The VMs are not even asked for while hosts are wrong, unless all is to be told."""
+        truth = await self._stand.truth()
+        try:
+            wrong = compare_hosts(truth, await self._stand.api.hosts())
+            if wrong and not complete:
+                return wrong
+            verdict = await compare_once(truth, self._stand.api)
+        except ViewUnreachable as error:
+            return [Mismatch(vm, "the view", "an answer", str(error)) for vm in truth.vms]
+        return [*verdict.hosts, *verdict.vms, *vms_of(verdict.hosts, truth)]
+
+    # --- telling ------------------------------------------------------------------------------------------------
+
+    def _say(self, text: str) -> None:
+        sys.stderr.write(f"{self._stand.clock() - self._began:6.1f} s  {text}\n")
+        sys.stderr.flush()
+
+    def _tell_wrong(self, wrong: Wrong) -> None:
+        now = self._stand.clock()
+        self._say(
+            f"WRONG {wrong}; times are of a clock that now says {now:.1f}; round {self._watching.round}: {self._now()}"
+        )
+
+    def _now(self) -> str:
+        return " with ".join(map(str, self._round))
+
+    def _tell_mismatches(self, found: Sequence[Mismatch]) -> None:
+        vms = {mismatch.subject for mismatch in found} & self._stand.motion.fates.places.keys()
+        self._mismatched += len(vms)
+        self._say(f"MISMATCH {len(vms)} VMs are wrong {TRUTH_S:.0f} s after {self._now()}")
+        for mismatch in found[:SHOWN]:
+            self._say(f"  {mismatch}")
+        if len(found) > SHOWN:
+            self._say(f"  ... and {len(found) - SHOWN:,} more")
+
+    def _report(self) -> Report:
+        watching = self._watching
+        return Report(
+            seed=self._seed,
+            seconds=round(self._stand.clock() - self._began, 1),
+            hosts=len(self._stand.motion.fleet.hypervisors),
+            vms=self._stand.motion.fleet.vms,
+            rounds=watching.round,
+            faults=dict(sorted(self._faults.items())),
+            mismatched_vms=self._mismatched,
+            wrong_down=watching.count(WRONG_DOWN),
+            wrong_lost=watching.count(WRONG_LOST),
+            double_owner=watching.count(DOUBLE_OWNER),
+            time_to_truth_s=spread(self._times),
+            polls=watching.polls,
+            rss_mb=watching.resident.now,
+            peak_rss_mb=watching.resident.peak,
+        )
+
+
+def vms_of(hosts: Sequence[Mismatch], truth: Truth) -> list[Mismatch]:
+    """Nothing that is said of the VMs of a host can be relied on while the host itself is wrong."""
+    wrong = {mismatch.subject: mismatch for mismatch in hosts}
+    return [
+        Mismatch(vm, f"host {true.host}", *wrong[true.host][2:]) for vm, true in truth.vms.items() if true.host in wrong
+    ]
+
+
+@contextlib.asynccontextmanager
+async def beside(work: Coroutine[None, None, None]) -> AsyncIterator[asyncio.Task[None]]:
+    """Let something go on for as long as the block lasts."""
+    task = asyncio.create_task(work)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
