@@ -194,7 +194,8 @@ class ViewRules(QuestionRules):
         """If both are heard all the time it is a split brain after the grace, and stays one if one falls silent."""
         self.two_hosts_run_one_vm(number)
         whole = self.is_whole()
-        for _ in range(int(SPLIT_GRACE_S / 6) + 3 if whole else 2):
+        # Whoever was silent before is met first, which takes up to two ticks of what follows.
+        for _ in range(int(SPLIT_GRACE_S / 6) + 5 if whole else 2):
             self.all_is_well_for_a_while(6.0)
         if whole and all(host.state is HostState.LIVE for host in self.known_hosts()):
             assert vm_number(number) in self.table.view.split
