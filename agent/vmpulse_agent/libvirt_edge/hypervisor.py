@@ -456,13 +456,14 @@ class LibvirtHypervisor:
         """Read the device counters of all active domains whose monitors do not hang. Raises HypervisorError.
 
         A domain that was passed over, since another client was just asking its monitor, is asked once more. One that is
-        still passed over is left out: what was told of it stays, and says how old it is.
+        still passed over is left out: what was told of it stays, and says how old it is. Nothing was told yet of one
+        whose monitor never gave anything, so it is told with what is known without.
         """
         moment, taken = await self._sampled(self._surveyor.trusted())
         passed_over = self._passed_over(taken)
-        if passed_over:
+        if taken.bare and self._connection.has_monitors:
             counters = {vm: one for vm, one in taken.counters.items() if vm not in passed_over}
-            counters |= await self._sampled_again(passed_over)
+            counters |= await self._sampled_again(taken.bare)
         else:
             counters = taken.counters
         for vm, one in counters.items():
