@@ -18,6 +18,7 @@ import secrets
 import shutil
 import sys
 from pathlib import Path
+from subprocess import SubprocessError
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = run_until_told(chaos(options, folder), code=EXIT_TOLD)
     except TimeoutError:
         code = fail(f"not at the end {OVERHEAD_S:.0f} s after the last fault should have begun: something hangs")
-    except (SimulatorError, OSError) as error:
+    except (SimulatorError, SubprocessError, OSError) as error:
         code = fail(str(error))
     if code == EXIT_WRONG and folder.exists():
         sys.stderr.write(f"the logs of all programs are in {folder}\n")

@@ -62,10 +62,12 @@ class Judge:
 
     Args:
         fates: the truth, kept up to date by others.
+        zero: what is wrong is told with times since then.
     """
 
-    def __init__(self, fates: Fates) -> None:
+    def __init__(self, fates: Fates, zero: float = 0.0) -> None:
         self._fates = fates
+        self._zero = zero
         self._told: dict[str, float] = {}
         """By host, as of when the present view was told what is active there."""
         self._spans: dict[str, list[Span]] = {}
@@ -146,16 +148,20 @@ class Judge:
         run = self._fates.runs.get(vm)
         if not run:
             return "not active"
-        lives = (f"on {life.host} since {life.began:.1f}{self._evidence(life)}" for life in run.values())
+        lives = (f"on {life.host} since {self._since(life.began)}{self._evidence(life)}" for life in run.values())
         return f"active {', '.join(lives)}"
 
     def _evidence(self, life: Life) -> str:
         told = self._told.get(life.host)
-        return " (the view heard nothing of that host)" if told is None else f" (told as of {told:.1f})"
+        return " (the view was told nothing of it)" if told is None else f" (told as of {self._since(told)})"
 
     def _health(self, host: str) -> str:
         spans: Collection[Span] = self._spans.get(host, ())
         if not spans:
             return "nothing was broken there"
         last = max(spans)
-        return f"broken from {last.broken:.1f} to {'now' if last.healed is None else f'{last.healed:.1f}'}"
+        until = "now" if last.healed is None else self._since(last.healed)
+        return f"broken from {self._since(last.broken)} to {until}"
+
+    def _since(self, at: float) -> str:
+        return f"{at - self._zero:.1f} s"

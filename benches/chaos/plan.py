@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from vmpulse_consumers.view.host import LOST_S
 from vmpulse_simulator.dynamics import Deck
 from vmpulse_simulator.lots import Lots
 
@@ -52,25 +53,29 @@ VIEW: Final = frozenset({Part.VIEW})
 AGENTS: Final = frozenset({Part.AGENTS})
 
 TABLE: Final = {
-    Kind.BROKER_KILLED: Nature(BROKER, (0.5, 8.0)),
-    Kind.MEMORY_ALARM: Nature(BROKER, (4.0, 16.0)),
+    Kind.BROKER_KILLED: Nature(BROKER, (0.5, 16.0)),
+    Kind.MEMORY_ALARM: Nature(BROKER, (4.0, 20.0)),
     # The view is kept from its queue meanwhile, or there would be nothing in it to drop.
-    Kind.HEADS_DROPPED: Nature(BROKER | VIEW, (6.0, 16.0)),
-    Kind.VIEW_KILLED: Nature(VIEW, (0.2, 8.0)),
-    Kind.VIEW_PAUSED: Nature(VIEW, (3.0, 18.0)),
-    Kind.VIEW_CUT: Nature(VIEW, (0.2, 16.0)),
-    Kind.VIEW_HUNG: Nature(VIEW, (4.0, 20.0)),
-    Kind.VIEW_SLOW: Nature(VIEW, (5.0, 18.0)),
+    Kind.HEADS_DROPPED: Nature(BROKER | VIEW, (6.0, 20.0)),
+    Kind.VIEW_KILLED: Nature(VIEW, (0.2, 18.0)),
+    Kind.VIEW_PAUSED: Nature(VIEW, (3.0, 20.0)),
+    Kind.VIEW_CUT: Nature(VIEW, (0.2, 20.0)),
+    Kind.VIEW_HUNG: Nature(VIEW, (4.0, 22.0)),
+    Kind.VIEW_SLOW: Nature(VIEW, (5.0, 20.0)),
     Kind.AGENTS_KILLED: Nature(AGENTS, (0.2, 20.0)),
     Kind.AGENTS_STOPPED: Nature(AGENTS, (0.2, 20.0)),
-    Kind.AGENTS_PAUSED: Nature(AGENTS, (3.0, 20.0)),
-    Kind.AGENTS_CUT: Nature(AGENTS, (0.2, 20.0)),
-    Kind.AGENTS_HUNG: Nature(AGENTS, (4.0, 20.0)),
-    Kind.AGENTS_SLOW: Nature(AGENTS, (5.0, 18.0)),
+    Kind.AGENTS_PAUSED: Nature(AGENTS, (3.0, 22.0)),
+    Kind.AGENTS_CUT: Nature(AGENTS, (0.2, 22.0)),
+    Kind.AGENTS_HUNG: Nature(AGENTS, (4.0, 22.0)),
+    Kind.AGENTS_SLOW: Nature(AGENTS, (5.0, 20.0)),
     Kind.HOSTS_DIED: Nature(AGENTS, (5.0, 22.0)),
 }
 """Up to well beyond the silence after which a host is lost, and the heartbeats after which a connection is."""
 
+MIDDLE_S: Final = LOST_S
+"""What lasts longer makes the silence of a host count, or that of all hosts if it is not seen whose fault it is."""
+LONG: Final = 0.4
+"""Share of faults that last longer than that."""
 TOGETHER: Final = 0.35
 """Share of rounds in which a second fault begins while the first one lasts."""
 CALM_S: Final = (1.0, 3.0)
@@ -130,7 +135,9 @@ class Plan:
 
     def _drawn(self, kind: Kind, begins_s: float) -> Fault:
         lots, nature = self._lots, TABLE[kind]
-        fault = Fault(kind, begins_s, lots.between(*nature.lasts_s))
+        least, most = nature.lasts_s
+        bounds = (MIDDLE_S, most) if lots.hits(LONG) else (least, MIDDLE_S)
+        fault = Fault(kind, begins_s, lots.between(*bounds))
         if Part.AGENTS in nature.parts:
             fault = fault._replace(groups=self._drawn_groups())
         if kind in {Kind.VIEW_SLOW, Kind.AGENTS_SLOW}:

@@ -17,6 +17,7 @@ from benches.chaos.watching import Watching
 from vmpulse_simulator.errors import ViewUnreachable
 from vmpulse_simulator.truth import Mismatch, compare_hosts
 from vmpulse_simulator.verdict import compare_once
+from vmpulse_simulator.view_api import FleetReport
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
@@ -34,7 +35,7 @@ SHOWN: Final = 20
 
 
 class Run:
-    """One run on a stand that is ready.
+    """One run on a stand that is ready, to be run once.
 
     Args:
         stand: the stand.
@@ -48,30 +49,35 @@ class Run:
         self._seed = seed
         self._seconds = seconds
         self._plan = Plan(seed, len(stand.groups), frozenset(kinds))
-        self._watching = Watching(stand, seed, self._tell_wrong)
         self._began = stand.clock()
+        self._watching = Watching(stand, seed, self._began, self._tell_wrong)
         self._faults: Counter[str] = Counter()
         self._round: Sequence[Fault] = ()
         self._times: list[float] = []
         self._mismatched = 0
+        self._seen = FleetReport()
 
     async def run(self) -> Report:
         """Run to the end. Raises SimulatorError if a part of the stand fails."""
-        async with beside(self._stand.motion.run()) as moving, beside(self._watching.run()) as watching:
-            while self._stand.clock() < self._began + self._seconds:
-                rounds = asyncio.create_task(self._one_round())
-                try:
-                    await asyncio.wait({rounds, moving, watching}, return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    if not rounds.done():
-                        rounds.cancel()
-                        await asyncio.gather(rounds, return_exceptions=True)
-                for task in (moving, watching, rounds):
-                    if task.done():
-                        task.result()
+        async with (
+            beside(self._stand.motion.run()) as moving,
+            beside(self._watching.run()) as watching,
+            beside(self._all_rounds()) as rounds,
+        ):
+            done, _ = await asyncio.wait({moving, watching, rounds}, return_when=asyncio.FIRST_COMPLETED)
+            try:
+                for task in done:
+                    task.result()
+            except BaseExceptionGroup as group:
+                # The faults of a round begin and heal in a task group; the user wants what failed.
+                raise group.exceptions[0] from group
         return self._report()
 
-    # --- one round ----------------------------------------------------------------------------------------------
+    # --- rounds -------------------------------------------------------------------------------------------------
+
+    async def _all_rounds(self) -> None:
+        while self._stand.clock() < self._began + self._seconds:
+            await self._one_round()
 
     async def _one_round(self) -> None:
         self._round = self._plan.next_round()
@@ -104,14 +110,19 @@ class Run:
 
     async def _until_true(self, healed: float) -> None:
         """Compare until the view says the truth, or its time is over."""
-        while found := await self._differences(complete=False):
-            if self._stand.clock() > healed + TRUTH_S:
-                found = await self._differences(complete=True) or found
-                self._tell_mismatches(found)
-                return
+        found = await self._differences(complete=False)
+        while found and self._stand.clock() < healed + TRUTH_S:
             await asyncio.sleep(POLL_S)
+            found = await self._differences(complete=False)
         self._times.append(self._stand.clock() - healed)
-        self._say(f"  healed at {healed - self._began:.1f} s, the truth {self._times[-1]:.1f} s later")
+        if found:
+            self._tell_mismatches(await self._differences(complete=True) or found)
+            return
+        seen = self._seen
+        self._say(
+            f"  healed at {healed - self._began:.1f} s, the truth {self._times[-1]:.1f} s later; the view so far: "
+            f"{seen.gaps} gaps, {seen.relists} relists, {seen.repairs} repairs"
+        )
 
     async def _differences(self, *, complete: bool) -> list[Mismatch]:
         """Compare. The VMs are not even asked for while hosts are wrong, unless all is to be told."""
@@ -123,6 +134,7 @@ class Run:
             verdict = await compare_once(truth, self._stand.api)
         except ViewUnreachable as error:
             return [Mismatch(vm, "the view", "an answer", str(error)) for vm in truth.vms]
+        self._seen = verdict.report or self._seen
         return [*verdict.hosts, *verdict.vms, *vms_of(verdict.hosts, truth)]
 
     # --- telling ------------------------------------------------------------------------------------------------
@@ -132,10 +144,7 @@ class Run:
         sys.stderr.flush()
 
     def _tell_wrong(self, wrong: Wrong) -> None:
-        now = self._stand.clock()
-        self._say(
-            f"WRONG {wrong}; times are of a clock that now says {now:.1f}; round {self._watching.round}: {self._now()}"
-        )
+        self._say(f"WRONG {wrong}; round {self._watching.round}: {self._now()}")
 
     def _now(self) -> str:
         return " with ".join(map(str, self._round))

@@ -28,11 +28,12 @@ class Watching:
     Args:
         stand: the stand.
         seed: decides which VMs are asked for by themselves.
+        zero: when the run began.
         tell: called with everything that is wrong, once in each round.
     """
 
-    def __init__(self, stand: Stand, seed: int, tell: Callable[[Wrong], None]) -> None:
-        self.judge = Judge(stand.motion.fates)
+    def __init__(self, stand: Stand, seed: int, zero: float, tell: Callable[[Wrong], None]) -> None:
+        self.judge = Judge(stand.motion.fates, zero)
         self.resident = Resident()
         self.wrong: set[tuple[int, str, str]] = set()
         """Round, rule and subject of everything that was wrong."""

@@ -217,8 +217,8 @@ def test_what_is_wrong_is_said_with_the_truth() -> None:
     case.said(20, row(VM, A))
     (wrong,) = case.judge.vms([Seen(21, row(VM, A, "Down"))])
     assert str(wrong) == (
-        "wrong_down: vm: said Down on host-a, age 0.5 s; in truth active on host-a since 10.0 (told as of 19.5)"
+        "wrong_down: vm: said Down on host-a, age 0.5 s; in truth active on host-a since 10.0 s (told as of 19.5 s)"
     )
     case.judge.broken([A], 100.0)
     (lost,) = case.judge.hosts([{"host": A, "state": "lost", "silent_s": 2.0}], 103.0)
-    assert str(lost) == "wrong_lost: host-a: said lost, silent for 2.0 s; in truth broken from 100.0 to now"
+    assert str(lost) == "wrong_lost: host-a: said lost, silent for 2.0 s; in truth broken from 100.0 s to now"

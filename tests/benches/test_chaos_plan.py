@@ -8,6 +8,7 @@ import pytest
 
 from benches.chaos.faults import EFFECTS
 from benches.chaos.plan import TABLE, Fault, Kind, Part, Plan
+from vmpulse_consumers.view.host import LOST_S
 
 GROUPS = 5
 
@@ -50,6 +51,12 @@ def test_faults_are_within_their_bounds(seed: int) -> None:
         assert len(set(fault.groups)) == len(fault.groups)
         assert bool(fault.groups) is (Part.AGENTS in TABLE[fault.kind].parts)
         assert bool(fault.bytes_s) is (fault.kind in {Kind.VIEW_SLOW, Kind.AGENTS_SLOW})
+
+
+def test_many_faults_last_longer_than_silence_may() -> None:
+    """Neither nearly all nor nearly none of them do: what short ones do is of interest too."""
+    lasting = [fault.lasts_s for faults in rounds(1, 200) for fault in faults]
+    assert 0.3 < sum(lasts_s > LOST_S for lasts_s in lasting) / len(lasting) < 0.5
 
 
 def test_only_the_kinds_that_are_asked_for_come() -> None:
