@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, cast
 
 import msgspec
@@ -28,13 +27,14 @@ class Replay:
         began: when the captured view was made, on the clock of the records.
 
     ``at`` is the time of the last record; ``same``: whether the state is the captured one, None while the capture's end
-    has not come.
+    has not come; ``faults``: exceptions of the view's own, each a fault to be reported.
     """
 
     def __init__(self, began: float) -> None:
         self.view = View(began)
         self.at = began
         self.same: bool | None = None
+        self.faults: list[str] = []
         self._asked: dict[int, Request] = {}
 
     def apply(self, record: Record) -> None:
@@ -43,9 +43,14 @@ class Replay:
         if record.kind is RecordKind.END:
             self.same = digest(self.view) == record.arguments[0]
             return
-        # What was refused then is refused now.
-        with contextlib.suppress(MessageError, IllegalTransition, KeyError):
+        try:
             self._give(record)
+        except CaptureUnreadable:
+            raise
+        except (MessageError, IllegalTransition):
+            pass  # what was refused then is refused now
+        except Exception as error:  # noqa: BLE001 - a fault of the view, which the running one outlives as well
+            self.faults.append(f"{record.kind} at {record.at:.3f}: {type(error).__name__}: {error!s:.200}")
         # Nobody listens here, and they would pile up.
         self.view.drain_events()
 
@@ -67,13 +72,17 @@ class Replay:
             case RecordKind.TICK:
                 view.tick(at)
             case RecordKind.DRAIN:
-                self._asked.update({request.number: request for request in view.drain_requests(at)})
+                requests = {request.number: request for request in view.drain_requests(at)}
+                again = {request.host for request in requests.values()}
+                kept = {number: asked for number, asked in self._asked.items() if asked.host not in again}
+                self._asked = kept | requests
             case _:
                 view.forget(HostId(values[0]), at)
 
     def _request(self, record: Record) -> Request:
         number = cast("int", record.arguments[0])
-        request = self._asked.pop(number, None)
+        # Kept: an answer that did not fit is followed by its failure, and only then the host is asked again.
+        request = self._asked.get(number)
         if request is None:
             raise CaptureUnreadable(
                 f"request {number} is answered that was never asked: the capture is not whole, or of another version"

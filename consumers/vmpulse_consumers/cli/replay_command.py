@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+FAULTS: Final = 20
+"""So many are told; the first says most."""
 NOTES: Final = """\
 A capture is what `vmpulse watch --raw FILE` writes. Times are those of the capture: ages are as of its last record.
 
@@ -60,6 +62,8 @@ def run(args: argparse.Namespace) -> int:
         sys.stdout.write(as_json(replay).decode() + "\n")
     else:
         show(replay)
+    for fault in replay.faults[:FAULTS]:
+        _say(f"the view failed on {fault}")
     counts = replay.view.counts
     _say(f"{counts.messages.total():,} messages applied, {counts.rejected.total():,} refused, {_same(replay)}")
     return 1 if replay.same is False else 0

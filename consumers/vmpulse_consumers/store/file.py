@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Final
 from vmpulse_consumers.errors import StoreBroken, StoreFull, StoreInUse, StoreTooNew, StoreUnusable
 from vmpulse_consumers.view.memory import Kept, SectionMemory, read_host, read_transit
 from vmpulse_contract import wire
-from vmpulse_contract.errors import MessageError
+from vmpulse_contract.errors import MessageError, MistypedMessage
 from vmpulse_contract.identity import HostId, VmId
-from vmpulse_contract.sections import Section
+from vmpulse_contract.sections import BODIED, Section
+from vmpulse_contract.stream import UUID_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from vmpulse_consumers.view.memory import Batch
 
+    R = TypeVar("R")
     T = TypeVar("T")
 
 log = logging.getLogger(__name__)
@@ -120,7 +122,7 @@ class StoreFile:
             raise _unusable(self.path, error) from error
         return Kept(
             tuple(_readable(((f"host {host}", record) for host, record in hosts), read_host)),
-            tuple(_section(*row) for row in sections),
+            tuple(_readable(((f"a section of host {row[0]!s:.70}", row) for row in sections), _section)),
             tuple(_readable((("a VM in transit", record) for _, record in transits), read_transit)),
         )
 
@@ -137,7 +139,15 @@ class StoreFile:
         finally:
             # On some errors, a full disk among them, SQLite has rolled back by itself.
             if connection.in_transaction:
-                connection.execute("ROLLBACK")
+                self._roll_back(connection)
+
+    def _roll_back(self, connection: sqlite3.Connection) -> None:
+        """End a transaction that failed; a connection that cannot do even that is closed, and opened anew later."""
+        try:
+            connection.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            log.warning("store %s could not roll back, and is opened anew: %s", self.path, error)
+            self.close()
 
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:
@@ -188,11 +198,18 @@ def _put(connection: sqlite3.Connection, batch: Batch) -> None:
     )
 
 
-def _section(host: str, vm: bytes, section: int, value: bytes, body: bytes) -> SectionMemory:
-    return SectionMemory(HostId(host), VmId(vm), Section(section), int.from_bytes(value, "big"), body)
+def _section(row: tuple[object, ...]) -> SectionMemory:
+    """Read a row of sections. Raises MistypedMessage."""
+    match row:
+        case (str() as host, bytes() as vm, int() as number, bytes() as value, bytes() as body) if (
+            len(vm) == UUID_BYTES and number in BODIED
+        ):
+            return SectionMemory(HostId(host), VmId(vm), Section(number), int.from_bytes(value, "big"), body)
+        case _:
+            raise MistypedMessage("not a section: host, VM, number, hash, body")
 
 
-def _readable(records: Iterable[tuple[str, bytes]], read: Callable[[bytes], T]) -> Iterable[T]:
+def _readable(records: Iterable[tuple[str, R]], read: Callable[[R], T]) -> Iterable[T]:
     for whose, record in records:
         try:
             yield read(record)

@@ -72,6 +72,7 @@ class Keeper:
 
     async def _write(self, view: View) -> bool:
         """Write all that is marked, batch by batch. Tells whether that went well."""
+        written = False
         while view.memory:
             batch = view.memory.drain(view.hosts, view.vms, view.runtime)
             writing = asyncio.get_running_loop().run_in_executor(self._thread, self._file.write, batch)
@@ -85,7 +86,8 @@ class Keeper:
                 self._failed(view, batch, error)
                 return False
             self.batches += 1
-        if view.degraded:
+            written = True
+        if view.degraded and written:
             log.warning("store %s is written again", self._file.path)
             view.degraded = ""
         return True

@@ -187,6 +187,7 @@ class Placement:
     def heard_again(self, host: Host, now: float) -> None:
         """A host is heard again: what it has said all the time may go against what was said meanwhile."""
         for known in host.vms:
+            self.splits.doubt_anew(self.vms[known], now)
             self.splits.judge(self.vms[known], now)
 
     # --- transit ------------------------------------------------------------------------------------------------

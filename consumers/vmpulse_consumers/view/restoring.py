@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from vmpulse_consumers.view.claims import ClaimState
-from vmpulse_consumers.view.host import LOST_S, Host
+from vmpulse_consumers.view.host import LOST_S, WIDTH, Host
 from vmpulse_consumers.view.memory import CLAIM_CODES, HostMemory, SectionMemory, TransitMemory, hosts_of
 from vmpulse_consumers.view.ownership import LEFT_UNKNOWN, Transit, Vm
 from vmpulse_consumers.view.states import HostInput, HostState
@@ -83,9 +83,15 @@ def _host(view: View, record: HostMemory, now: float) -> Host:
 
 
 def _hold(view: View, host: Host, sections: Iterable[SectionMemory]) -> None:
-    """Hold the bodies that go with their hash and with a VM that is listed (promise V5)."""
+    """Hold the bodies that go with their hash and with what is announced (promise V5).
+
+    Any other may be of an earlier life: records of hosts and of sections can be of different batches.
+    """
     for kept in sections:
-        if kept.vm in host.index and kept.body is not None and section_hash(kept.section, kept.body) == kept.hash:
+        row = host.index.get(kept.vm)
+        if row is None or kept.body is None or host.announced[row * WIDTH + kept.section] != kept.hash:
+            continue
+        if section_hash(kept.section, kept.body) == kept.hash:
             host.hold(kept.vm, kept.section, kept.hash, kept.body, view.bodies)
 
 

@@ -84,6 +84,11 @@ class Splits:
             running = [host for host in running if is_heard(host)]
         self._become(vm, SplitInput.TWO_RUN if len(running) > 1 else SplitInput.ONE_RUNS, now)
 
+    def doubt_anew(self, vm: Vm, now: float) -> None:
+        """A host that claims it is heard again: what it said before its silence proves nothing of the time since."""
+        if vm.id in self._doubted:
+            self._doubted[vm.id] = vm, now
+
     def drop(self, vm: Vm, now: float) -> None:
         """Nobody lists the VM any more."""
         if self.state(vm) is not SplitState.SINGLE:

@@ -175,6 +175,8 @@ class View:
     def _stranger(self, host: Host, epoch: int, seq: int, now: float) -> None:
         """A message of an epoch that is not confirmed: ask by rpc who the live agent is."""
         self.counts.strangers += 1
+        if seq - (host.provisional_seq if epoch == host.provisional else 0) > SEQ_JUMP:
+            raise MistypedMessage(f"seq {seq} of an epoch that has hardly begun: no host says so much")
         if epoch in host.retired and now - host.confirmed_at < RETIRED_ASKS_S:
             return
         if epoch in host.retired and is_heard(host) and now - host.spoke_at < RETIRED_ASKS_S:
@@ -295,6 +297,7 @@ class View:
     def _relisted(self, host: Host, reply: RosterReply, request: Request, now: float) -> None:
         if reply.roster is None or not reply.epoch:
             raise MistypedMessage("not a RosterReply: it has no roster or no epoch")
+        _check_as_of(host, reply)
         host.retries = 0
         if host.state is HostState.STOPPED and reply.epoch == host.epoch:
             return  # the answer was under way when the goodbye came: the last word is the stream's
@@ -317,6 +320,7 @@ class View:
         if reply.epoch != host.epoch:
             self.asking.relist(host)
             return
+        _check_as_of(host, reply)
         section = SECTION_OF_VERB[request.verb]
         host.reply_as_of = max(host.reply_as_of, reply.as_of)
         held = 0
@@ -492,3 +496,12 @@ class View:
                 self.asking.want(host)  # what was left unasked while nobody was there to answer
             if is_heard(host) and not was_heard:
                 self.placement.heard_again(host, now)
+
+
+def _check_as_of(host: Host, reply: RosterReply | SectionReply) -> None:
+    """Refuse an answer from so far ahead that nothing true would ever be newer. Raises MistypedMessage."""
+    heard = {host.epoch: host.seq, host.provisional: host.provisional_seq}.get(reply.epoch, 0)
+    if reply.as_of - heard > SEQ_JUMP:
+        raise MistypedMessage(
+            f"an answer as of {reply.as_of} after seq {heard}: no host says so much between two messages"
+        )

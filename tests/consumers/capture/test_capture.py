@@ -7,6 +7,7 @@ import random
 from pathlib import Path
 
 import msgpack
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,7 +29,8 @@ from vmpulse_consumers.capture.records import (
 from vmpulse_consumers.capture.replaying import Replay, digest
 from vmpulse_consumers.errors import CaptureUnreadable, CaptureUnwritable
 from vmpulse_consumers.view.rows import fleet_row, host_row, vm_row
-from vmpulse_contract.errors import HostDidNotAnswer, MessageError
+from vmpulse_contract import verbs
+from vmpulse_contract.errors import HostDidNotAnswer, MessageError, MistypedMessage
 from vmpulse_contract.identity import HostId
 
 HEADER = write_header(Header("vmpulse test", 1000.0))
@@ -136,6 +138,25 @@ def test_a_failure_within_a_tick_is_no_input() -> None:
     assert len(view.drain_records()) == 1
     view.request_failed(request, HostDidNotAnswer("late"), table.now + 61)
     assert len(view.drain_records()) == 1
+
+
+def test_an_answer_that_did_not_fit_is_replayed() -> None:
+    """The view refuses it, the question is put off, and the capture goes on past both."""
+    table = Table()
+    table.view = view = RecordingView(table.now)
+    view.canary(table.now)
+    table.deliver()
+    (request,) = view.drain_requests(table.now)
+    reply = verbs.read_reply(request.verb, table.host.answer(request, table.now))
+    with pytest.raises(MistypedMessage):
+        view.replied(request, msgspec.structs.replace(reply, as_of=1 << 63), table.now)
+    view.request_failed(request, MistypedMessage("it did not fit"), table.now)
+    for _ in range(3):
+        table.step()
+    table.assert_equal()
+    end = write_record(table.now, RecordKind.END, digest(view))
+    replay = replayed(b"".join([write_header(Header("x", view.started)), *view.drain_records(), end]))
+    assert (replay.same, replay.faults) == (True, [])
 
 
 # --- files ----------------------------------------------------------------------------------------------------------

@@ -155,6 +155,18 @@ def test_a_record_that_cannot_be_read_costs_itself_alone(tmp_path: Path, caplog:
     assert "host host-0 cannot be read" in caplog.text
 
 
+def test_an_odd_section_costs_itself_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A row of another number, another VM id or another type is passed over, with the host's name in the log."""
+    store = opened(tmp_path / "view.db")
+    store.write(Batch(sections=(SECTION,)))
+    assert store._connection is not None
+    for row in (("odd", bytes(16), 9, b"", b""), ("odd", b"short", 0, b"", b""), ("odd", bytes(16), 0, 7, b"")):
+        store._connection.execute("INSERT INTO sections VALUES (?, ?, ?, ?, ?)", row)
+        assert store.load().sections == (SECTION,)
+        store._connection.execute("DELETE FROM sections WHERE host = 'odd'")
+    assert "section of host odd" in caplog.text
+
+
 def test_a_body_that_does_not_fit_its_hash_is_not_held(tmp_path: Path) -> None:
     """What the disk has made of a body is not shown: it is fetched (promise V5)."""
     table, shelf = kept_table()

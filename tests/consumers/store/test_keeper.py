@@ -132,6 +132,17 @@ async def test_without_room_for_a_file_the_view_begins_degraded(small_disk: Path
         await eventually(lambda: not table.view.degraded and not table.view.memory)
 
 
+async def test_a_view_with_nothing_to_write_stays_degraded(small_disk: Path) -> None:
+    """As long as nothing was written nobody knows that it would work."""
+    with (small_disk / "filler").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(1024))
+    view = View(0.0)
+    async with kept(view, small_disk / "view.db") as at_work:
+        await at_work._write(view)
+        assert "the disk is full" in view.degraded
+
+
 async def test_a_damaged_file_is_moved_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The view begins without memory, the log says where the file is, and a new one is kept."""
     path = tmp_path / "view.db"

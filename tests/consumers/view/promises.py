@@ -241,6 +241,11 @@ class Promises(World):
                 self.graced_from = self.table.now + GRACE_S
             if not isinstance(event, HostEvent):
                 continue
+            if event.state in HEARD and event.was not in HEARD:
+                # What it said before its silence proves nothing of the time since: the grace begins anew.
+                returned = self.table.view.hosts.get(event.host)
+                listed = set() if returned is None else returned.index.keys()
+                self.doubted = {vm: self.table.now if vm in listed else at for vm, at in self.doubted.items()}
             silent = self.proved_at - max(self.spoke_at.get(event.host, float("-inf")), self.graced_from)
             if event.state is HostState.LOST:
                 assert silent > LOST_S

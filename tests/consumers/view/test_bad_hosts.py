@@ -14,7 +14,7 @@ from vmpulse_consumers.view.events import HostTrouble, Trouble
 from vmpulse_consumers.view.host import MESSAGES_S
 from vmpulse_consumers.view.rows import VmRow, host_row
 from vmpulse_consumers.view.view import FLOOD_OVER_S, RETIRED_ASKS_S, RIVALS_S, SEQ_JUMP
-from vmpulse_contract import sections, stream, topology, wire
+from vmpulse_contract import sections, stream, topology, verbs, wire
 from vmpulse_contract.columns import to_bytes
 from vmpulse_contract.errors import HashMismatch, MessageError, MistypedMessage, WrongSender
 from vmpulse_contract.sections import Section
@@ -213,3 +213,32 @@ def test_a_hash_is_over_the_bytes_as_sent() -> None:
     change = stream.read_change(next_message(table, Kind.CHANGE).message.body)
     assert change.body is not None
     assert change.hash == sections.section_hash(Section.STATUS, change.body)
+
+
+def test_an_answer_from_far_ahead_is_refused() -> None:
+    """An asOf 2^63 ahead is no answer: it is counted as failed, and the host stays right."""
+    table = live_table(hosts=2)
+    host = in_view(table)
+    table.view.asking.relist(host)
+    (request,) = table.view.drain_requests(table.now)
+    reply = verbs.read_reply(request.verb, table.host.answer(request, table.now))
+    with pytest.raises(MistypedMessage, match="as of"):
+        table.view.replied(request, msgspec.structs.replace(reply, as_of=1 << 63), table.now)
+    assert table.view.counts.requests_failed == {"message": 1}
+    table.host.stop_vm(vm_number(1), table.now)
+    for _ in range(3):
+        table.step()
+    table.assert_equal()
+
+
+def test_a_jump_of_seq_in_an_epoch_that_is_not_confirmed_is_refused() -> None:
+    """A new epoch cannot begin 2^63 messages late, and its honest messages are applied afterwards."""
+    table = live_table(hosts=2)
+    session = table.host.begin(table.now, table.next_epoch())
+    body = wire.write(stream.Goodbye(1, session.epoch, 1 << 63, GoodbyeReason.STOPPED))
+    with pytest.raises(MistypedMessage, match="hardly begun"):
+        table.view.receive(topology.RUNTIME, "host-0.goodbye", "host-0", body, table.now)
+    assert table.view.counts.rejected == {"mistyped": 1}
+    for _ in range(6):
+        table.step()
+    table.assert_equal()

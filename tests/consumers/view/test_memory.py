@@ -336,6 +336,25 @@ def test_a_damaged_record_is_refused(column: str) -> None:
         msgspec.structs.replace(shelf.hosts[HOST], **{column: b"\xff" * 7}).check()
 
 
+def test_a_body_of_an_earlier_life_is_not_held() -> None:
+    """A kill between two batches may leave a host's new record beside old bodies, which are not announced."""
+    table, shelf = kept_table()
+    old = dict(shelf.sections)
+    table.host.stop_vm(vm_number(1), table.now)
+    table.step()
+    table.step()
+    shelf.take(table.view)
+    shelf.sections = old
+    view = restart(table, shelf)
+    host = view.hosts[HOST]
+    row = host.index[vm_number(1)]
+    assert host.bodies[row * 4 + Section.GUEST_DETAILS] is None
+    view.canary(table.now)
+    table.step()
+    table.step()
+    table.assert_equal()
+
+
 # --- forgetting -----------------------------------------------------------------------------------------------------
 
 

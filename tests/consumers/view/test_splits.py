@@ -116,6 +116,25 @@ def test_a_host_that_comes_back_and_runs_it_still_begins_one() -> None:
     assert told(table) == [VmSplitBrain(VM, OTHER, (HOST, OTHER), begun=True)]
 
 
+def test_a_doubt_from_before_a_silence_proves_nothing() -> None:
+    """A migration's source that was cut off within the overlap comes back after the grace: no split brain yet."""
+    table = told_table()
+    table.hosts[OTHER].receive_vm(VM)
+    table.step()
+    table.hosts[OTHER].domains[VM].moving = None
+    table.step()
+    table.dead.add(HOST)
+    for _ in range(20):
+        table.step()
+    table.hosts[HOST].undefine_vm(VM, table.now, MIGRATED)
+    table.hosts[HOST].tick(table.now)
+    frames = [delivery for delivery in table.hosts[HOST].queue if delivery.message.kind == "frame"]
+    table.hosts[HOST].queue.clear()
+    table.receive(frames[-1])
+    table.view.tick(table.now)
+    assert (told(table), table.view.split) == ([], {})
+
+
 def test_a_vm_that_leaves_the_view_is_split_no_more() -> None:
     """Nothing is kept of a VM that nobody lists."""
     table = split_table()
