@@ -22,7 +22,10 @@ from vmpulse_contract.values import ExitCode, ExitReason
 from vmpulse_simulator.hypervisor import SimulatedHypervisor
 from vmpulse_simulator.private_broker import PrivateBroker
 
-pytestmark = pytest.mark.broker
+pytestmark = [pytest.mark.broker, pytest.mark.timeout(90)]
+
+WITHIN_S = 20.0
+"""Two views after each other, on a machine that may be busy with other tests."""
 
 EXIT = Exit(ExitCode.NORMAL, ExitReason.ADMIN_SHUTDOWN)
 
@@ -66,16 +69,16 @@ async def test_a_restarted_view_fetches_nothing_that_has_not_changed(broker: Pri
     name, hypervisors = unique("view"), [simulated_host(unique(f"kept-{n}"), vms=8, seed=n) for n in (1, 2)]
     async with agent_at_work(hypervisors[0], address(broker)) as agent, agent_at_work(hypervisors[1], address(broker)):
         async with kept_view(broker, name, tmp_path / "view.db") as first:
-            await eventually(lambda: all(complete(first, hypervisor) for hypervisor in hypervisors))
-            await eventually(lambda: not first.view.memory)
+            await eventually(lambda: all(complete(first, hypervisor) for hypervisor in hypervisors), WITHIN_S)
+            await eventually(lambda: not first.view.memory, WITHIN_S)
         await delete_queue(broker, topology.view_queue(name).name)
         vm = running_vm(hypervisors[0])
         hypervisors[0].domains[vm].name = "renamed-meanwhile"
         hypervisors[0].changed(vm, Section.INFO)
         said = agent.session.seq
-        await eventually(lambda: agent.session.seq > said + 3, what="its change event is said, to nobody")
+        await eventually(lambda: agent.session.seq > said + 3, WITHIN_S, what="its change event is said, to nobody")
         async with kept_view(broker, name, tmp_path / "view.db") as second:
-            await eventually(lambda: all(complete(second, hypervisor) for hypervisor in hypervisors))
+            await eventually(lambda: all(complete(second, hypervisor) for hypervisor in hypervisors), WITHIN_S)
             assert (second.view.counts.relists, second.view.counts.repairs) == (2, 1)
             await delete_queue(broker, topology.view_queue(name).name)
 
@@ -88,13 +91,13 @@ async def test_a_host_that_died_meanwhile_is_remembered(broker: PrivateBroker, t
             kept_view(broker, name, tmp_path / "view.db") as first,
             agent_at_work(hypervisor, address(broker)) as agent,
         ):
-            await eventually(lambda: complete(first, hypervisor) and complete(first, other))
-            await eventually(lambda: not first.view.memory)
+            await eventually(lambda: complete(first, hypervisor) and complete(first, other), WITHIN_S)
+            await eventually(lambda: not first.view.memory, WITHIN_S)
             agent.crash()
         async with kept_view(broker, name, tmp_path / "view.db") as second:
-            await eventually(lambda: hypervisor.host in second.view.hosts)
-            await eventually(lambda: second.view.hosts[hypervisor.host].state is HostState.LOST, 10)
+            await eventually(lambda: hypervisor.host in second.view.hosts, WITHIN_S)
+            await eventually(lambda: second.view.hosts[hypervisor.host].state is HostState.LOST, WITHIN_S)
             rows = [vm_row(second.view, second.clock(), second.view.vms[vm]) for vm in hypervisor.domains]
             assert {(row.host, row.status) for row in rows} == {(hypervisor.host, "Unknown")}
-            await eventually(lambda: not second.view.not_ready(second.clock()), 10)
+            await eventually(lambda: not second.view.not_ready(second.clock()), WITHIN_S)
             await delete_queue(broker, topology.view_queue(name).name)
