@@ -27,8 +27,8 @@ Comparison = Callable[[Seen], Iterator[Pair]]
 
 CPU_POINTS: Final = 5.0
 """How far a share of CPU may be off in all, in percentage points."""
-CPU_PART_POINTS: Final = 2.0
-"""The same for the user's and the system's part: each is read in steps of 10 ms, twice, of at least 1 s."""
+CPU_PART_POINTS: Final = 3.0
+"""The same for the user's and the system's part: both sides read each in steps of 10 ms, twice, of 1.5 s to 3 s."""
 AGE_GRAIN_S: Final = 0.005
 START_GRAIN_S: Final = 0.05
 """The start of a process is known to 10 ms; the clocks are not read at one moment."""
