@@ -12,6 +12,7 @@ from vmpulse_consumers.amqp_requests import Requests
 from vmpulse_consumers.amqp_stream import Stream
 from vmpulse_consumers.events.log import EventLog
 from vmpulse_consumers.events.teller import Backlog, Teller
+from vmpulse_consumers.rejections import Rejections
 from vmpulse_consumers.view import HostState, View
 from vmpulse_consumers.view.events import BrokerEvent, HostEvent, HostTrouble, RelistEvent, VmSplitBrain
 from vmpulse_contract.errors import HostDidNotAnswer, MessageError, VerbError
@@ -75,6 +76,7 @@ class ViewService:
         """When the clock loop last went round: whether the view is alive, for a watchdog."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._burials = 0
+        self._rejections = Rejections()
         self._sending: asyncio.TimerHandle | None = None
 
     @staticmethod
@@ -82,10 +84,16 @@ class ViewService:
         """The monotonic clock that all times of the view are on, seconds."""
         return asyncio.get_running_loop().time()
 
+    async def restore(self) -> None:
+        """Take up what a view before this one has kept; to be called before ``run``, and before anybody reads the view.
+
+        Raises StoreUnusable, StoreInUse and StoreTooNew.
+        """
+        if self.keeper is not None:
+            await self.keeper.restore(self.view, self.clock(), self._alive)
+
     async def run(self) -> None:
         """Serve until cancelled. Raises BrokerRefused if the broker refuses us at the start."""
-        if self.keeper is not None:
-            await self.keeper.restore(self.view, self.clock())
         async with asyncio.TaskGroup() as group:
             if self.keeper is not None:
                 group.create_task(self.keeper.run(self.view))
@@ -95,10 +103,13 @@ class ViewService:
             group.create_task(self._tick_loop())
             group.create_task(self._canary_loop())
 
+    def _alive(self) -> None:
+        self.ticked_at = self.clock()
+
     async def _tick_loop(self) -> None:
         while True:
             self.view.tick(self.clock())
-            self.ticked_at = self.clock()
+            self._alive()
             self.applied()
             await asyncio.sleep(TICK_S)
 
@@ -151,7 +162,13 @@ class ViewService:
         self.applied()
 
     def _rejected(self, message: Delivered, error: MessageError) -> None:
-        log.warning("rejected a message with routing key %r: %s: %s", message.routing_key, error.reason, error)
+        sender = message.header.properties.user_id
+        untold = self._rejections.untold(sender, self.clock())
+        if untold is not None:
+            more = f" (and {untold:,} more of {sender or 'no user'} since the last line)" if untold else ""
+            log.warning(
+                "rejected a message with routing key %r: %s: %s%s", message.routing_key, error.reason, error, more
+            )
         if self._watches:
             return
         if self._burials >= BURIALS:

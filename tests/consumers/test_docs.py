@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import pytest
 
-from vmpulse_consumers.view import asking, host, splits, view
+from vmpulse_consumers.view import asking, budget, host, splits, view
 from vmpulse_consumers.view.claims import CLAIMS, SUCCESSION, ClaimInput, ClaimState, Standing
 from vmpulse_consumers.view.ownership import PLACES, TRANSIT_S, PlaceInput, PlaceState
 from vmpulse_consumers.view.splits import SPLITS, SplitInput, SplitState
@@ -89,8 +89,8 @@ def test_numbers() -> None:
         f"{asking.IN_FLIGHT} are under way overall",
         f"{asking.ASKED_S:,.0f} a second",
         f"{host.REQUESTS_S:.0f} a second after the first {host.REQUESTS_BURST:.0f}",
-        f"{host.MESSAGES_S:,.0f} messages and {host.BYTES_S / (1 << 20):.0f} MiB a second",
-        f"{host.MESSAGES_BURST:,.0f} messages and {host.BYTES_BURST / (1 << 20):.0f} MiB at once",
+        f"{budget.MESSAGES_S:,.0f} messages and {budget.BYTES_S / (1 << 20):.0f} MiB a second",
+        f"{budget.MESSAGES_BURST:,.0f} messages and {budget.BYTES_BURST / (1 << 20):.0f} MiB at once",
         f"for more than {splits.SPLIT_GRACE_S:.0f} s",
         f"Migration Source for {TRANSIT_S:.0f} s",
         f"at most once in {view.RIVALS_S:.0f} s",

@@ -43,6 +43,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 async def kept_view(broker: PrivateBroker, name: str, path: Path) -> AsyncIterator[ViewService]:
     """A view with a store, whose queue stays for the next one of its name."""
     kept = ViewService(address(broker), name, keeper=Keeper(path))
+    await kept.restore()
     async with at_work(kept.run()):
         yield kept
 

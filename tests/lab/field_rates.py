@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from tests.lab.field_comparisons import COMPARISONS, Between, Comparison, Pair, compares
 from tests.lab.field_details import DEVICE_S, each
-from tests.lab.field_log import LATE_S, Reading
+from tests.lab.field_log import LATE_S, SAMPLE_S, Reading
 from tests.lab.field_readings import Seen
 from tests.lab.lab import Row
 
@@ -72,7 +72,8 @@ def _by_time(seen: Seen, counter: str) -> Rate:
     lows, highs = [], []
     for number in range(int((end - begin - length) / STEP_S + 1e-6) + 1):
         latest = begin + (number + 1) * STEP_S
-        low, high = seen.log.growth(seen.vm, counter, latest, latest + length, STEP_S)
+        # A span that is shorter may lie wholly where this one does only in part.
+        low, high = seen.log.growth(seen.vm, counter, latest, latest + length, STEP_S + jitter)
         lows.append(low / (length + jitter))
         highs.append(high / length)
     low, high = seen.log.growth(seen.vm, counter, begin, end)
@@ -136,13 +137,13 @@ def _told(readings: list[Reading], counters: tuple[str, ...]) -> list[Told]:
 def _by_reports(seen: Seen, counters: tuple[str, ...]) -> Rate:
     """Of the reports that the first and the last sample saw; its extremes lie between those of any two reports."""
     begin, end = _span(seen)
-    every = _told(seen.log.around(seen.vm, begin, end + LATE_S), counters)
+    every = _told(seen.log.around(seen.vm, begin, end + SAMPLE_S), counters)
     anew = next((i + 1 for i, (one, other) in enumerate(pairwise(every)) if other.amount < one.amount), 0)
     if anew:
         # The guest has begun to count anew, and the rate is of the time since: when that began is not told.
         firsts = lasts = every = every[anew:]
     else:
-        firsts, lasts = (_told(seen.log.around(seen.vm, at, at + LATE_S), counters) for at in (begin, end))
+        firsts, lasts = (_told(seen.log.around(seen.vm, at, at + SAMPLE_S), counters) for at in (begin, end))
     means = [_between(one, other) for one in firsts for other in lasts if other.at > one.at]
     if not means or set(firsts) & set(lasts):
         # It may not have reported between the two.

@@ -94,9 +94,10 @@ async def _serve(settings: ViewSettings, url: BrokerUrl) -> None:
         log.info("nothing outlives this view: after a restart it asks for everything anew; --store FILE keeps it")
     app = build_app(service.view, service.clock, EventStreams(service.teller), applied=service.applied)
     async with asyncio.TaskGroup() as group:
+        group.create_task(_keep_told(service))
+        await service.restore()
         group.create_task(serve_on(app, listener))
         group.create_task(service.run())
-        group.create_task(_keep_told(service))
 
 
 async def _keep_told(service: ViewService) -> None:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Final
 from vmpulse_consumers.errors import StoreBroken, StoreFull, StoreUnusable
 from vmpulse_consumers.store.file import StoreFile
 from vmpulse_consumers.view.memory import Kept
-from vmpulse_consumers.view.restoring import restore
+from vmpulse_consumers.view.restoring import restoring
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from vmpulse_consumers.view import View
@@ -46,18 +47,20 @@ class Keeper:
         self.failures = 0
         """Batches that were written, and that were not, since the start."""
 
-    async def restore(self, view: View, now: float) -> None:
+    async def restore(self, view: View, now: float, alive: Callable[[], None] = lambda: None) -> None:
         """Open the file and give its contents to a view that has heard nothing yet; from now on changes are marked.
 
-        A damaged file is moved aside and a new one begun; without room for one the view begins degraded. Raises
-        StoreUnusable, StoreInUse and StoreTooNew.
+        *alive* is called now and then meanwhile. A damaged file is moved aside and a new one begun; without room for
+        one the view begins degraded. Raises StoreUnusable, StoreInUse and StoreTooNew.
         """
         try:
             kept = await asyncio.get_running_loop().run_in_executor(self._thread, self._load)
         except StoreFull as error:
             kept = Kept()
             self._degrade(view, error)
-        restore(view, kept, now)
+        for _ in restoring(view, kept, now):
+            alive()
+            await asyncio.sleep(0)
         view.memory.keeping = True
         log.info("store %s: %d hosts and %d sections remembered", self._file.path, len(kept.hosts), len(kept.sections))
 
@@ -74,16 +77,15 @@ class Keeper:
         """Write all that is marked, batch by batch. Tells whether that went well."""
         written = False
         while view.memory:
-            batch = view.memory.drain(view.hosts, view.vms, view.runtime)
-            writing = asyncio.get_running_loop().run_in_executor(self._thread, self._file.write, batch)
             try:
-                await asyncio.shield(writing)
-            except asyncio.CancelledError:
-                # The thread goes on. What it writes now may be written twice, which harms nothing.
-                view.memory.again(batch)
-                raise
+                batch = view.memory.drain(view.hosts, view.vms, view.runtime)
+                await self._put(view, batch)
             except StoreUnusable as error:
-                self._failed(view, batch, error)
+                self._failed(view, error)
+                return False
+            except Exception as error:  # a fault of ours must cost what this batch tells, not the view
+                log.exception("store %s: a batch was not written and is given up", self._file.path)
+                self._failed(view, StoreUnusable(f"a batch was not written: {type(error).__name__}: {error!s:.200}"))
                 return False
             self.batches += 1
             written = True
@@ -92,8 +94,17 @@ class Keeper:
             view.degraded = ""
         return True
 
-    def _failed(self, view: View, batch: Batch, error: StoreUnusable) -> None:
-        view.memory.again(batch)
+    async def _put(self, view: View, batch: Batch) -> None:
+        """Have one batch written. Raises StoreUnusable; then everything in it is marked anew."""
+        writing = asyncio.get_running_loop().run_in_executor(self._thread, self._file.write, batch)
+        try:
+            await asyncio.shield(writing)
+        except (asyncio.CancelledError, StoreUnusable):
+            # Cancelled: the thread goes on. What it writes now may be written twice, which harms nothing.
+            view.memory.again(batch)
+            raise
+
+    def _failed(self, view: View, error: StoreUnusable) -> None:
         self.failures += 1
         self._degrade(view, error)
 

@@ -33,6 +33,10 @@ class Allowance:
         self._left = max(0.0, left - amount) if allowed else left
         return allowed
 
+    def has(self, amount: float, now: float) -> bool:
+        """Whether so much, of at most ``burst``, can be taken; nothing is."""
+        return self.wait_s(amount, now) * self._rate <= GRAIN
+
     def wait_s(self, amount: float, now: float) -> float:
         """Seconds until so much can be taken."""
         return max(0.0, (amount - self._left) / self._rate - max(0.0, now - self._at))

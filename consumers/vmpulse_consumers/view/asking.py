@@ -88,7 +88,7 @@ class Asking:
     def drain(self, now: float) -> list[Request]:
         """Hand out the requests to send now; each must come back through ``answered``."""
         requests = []
-        while self._waiting and self.in_flight < IN_FLIGHT and self._allowed.take(1.0, now):
+        while self._waiting and self.in_flight < IN_FLIGHT and self._allowed.has(1.0, now):
             request = self._ask(self._waiting.popleft(), now)
             if request is not None:
                 requests.append(request)
@@ -103,6 +103,8 @@ class Asking:
             self._counts.held_back += 1
             host.retry_at = now + self._spread(host, HELD_BACK_S)
             return None
+        # Only now: a host that is held back, or needs nothing any more, is not in the way of others.
+        self._allowed.take(1.0, now)
         verb, vms = wanted
         if verb is Verb.GET_ROSTER:
             host.want_roster = False

@@ -7,6 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from vmpulse_consumers.view.allowance import Allowance
+from vmpulse_consumers.view.budget import Budget
 from vmpulse_consumers.view.claims import ClaimState
 from vmpulse_consumers.view.devices import Devices
 from vmpulse_consumers.view.states import TABLE, HostInput, HostState, step
@@ -32,15 +33,11 @@ REMEASURE_S: Final = 300.0
 SLOW_S: Final = 1.0
 REMEASURE_SLOW_S: Final = 10.0
 """A measure that took longer than SLOW_S makes every age look as much too old; it is soon made again."""
-MESSAGES_S: Final = 500.0
-MESSAGES_BURST: Final = 20_000.0
-"""A host's budget. All sections of 4,096 VMs may change at once, 16,384 events; but nobody says so much for long."""
-BYTES_S: Final = float(2 << 20)
-BYTES_BURST: Final = float(64 << 20)
-"""The same in bytes: a roster of 4,096 VMs, said 5 times a second, which is the most, takes 1.5 MiB a second."""
 REQUESTS_S: Final = 5.0
 REQUESTS_BURST: Final = 50.0
 """What a host is asked: a roster, three sections in some parts each, and then no faster than it may say new things."""
+STILL_SHOWN: Final = float("inf")
+"""``Host.spoke_at`` while the broker is not heard: what is remembered is shown, for nobody could be heard."""
 DRIFT: Final = 200e-6
 """Margin for clocks that run apart: twice what a common crystal may drift (100 ppm)."""
 
@@ -64,8 +61,7 @@ class Host:
     the host came, ``spoke_at`` when the confirmed epoch did. ``parting``: the provisional epoch has said goodbye.
     ``unproved``: the claims on active VMs that were not seen running here yet, MET or BEGUN; all others follow from
     the roster. ``provisional``: the last epoch heard that is not confirmed, since ``provisional_at``. ``told_heard``:
-    what subscribers know of ``heard``. ``said``, ``said_bytes`` and ``asked`` are its budgets; ``flooding``: when a
-    message of it was dropped for that last, None once that is over.
+    what subscribers know of ``heard``. ``budget``: of what it says; ``asked``: of what it is asked.
     """
 
     __slots__ = (
@@ -73,13 +69,13 @@ class Host:
         "asked",
         "block",
         "bodies",
+        "budget",
         "confirmed_at",
         "devices",
         "digest",
         "elapsed",
         "epoch",
         "facts",
-        "flooding",
         "frame_ms",
         "frame_seq",
         "heard_at",
@@ -106,8 +102,6 @@ class Host:
         "rivals_told_at",
         "roster_as_of",
         "roster_ms",
-        "said",
-        "said_bytes",
         "section_as_of",
         "seq",
         "since",
@@ -167,10 +161,8 @@ class Host:
         self.in_flight: Request | None = None
         self.retries = 0
         self.retry_at = 0.0
-        self.said = Allowance(MESSAGES_S, MESSAGES_BURST, now)
-        self.said_bytes = Allowance(BYTES_S, BYTES_BURST, now)
+        self.budget = Budget(now)
         self.asked = Allowance(REQUESTS_S, REQUESTS_BURST, now)
-        self.flooding: float | None = None
         self.rivals_told_at = float("-inf")
 
     # --- state --------------------------------------------------------------------------------------------------
@@ -187,6 +179,11 @@ class Host:
     def confirmed(self) -> bool:
         """Whether a roster fetched by rpc has been applied for the epoch that is held."""
         return self.epoch != 0
+
+    @property
+    def remembered(self) -> bool:
+        """Whether all that is shown of it is what a view before this one has kept, and no agent has been confirmed."""
+        return self.state is HostState.SYNCING and not self.confirmed
 
     def claim_state(self, vm: VmId) -> ClaimState:
         """How the host's word on a VM stands."""
@@ -239,6 +236,15 @@ class Host:
             # What the epoch before said is not made young again by a new one that nobody has confirmed.
             return now - self.spoke_at < LOST_S
         return self.state in {HostState.LIVE, HostState.LATE}
+
+    def show_from(self, now: float) -> None:
+        """The broker is heard: what is remembered of a host that nobody could hear stands for LOST_S from now on."""
+        self.spoke_at = min(self.spoke_at, now)
+
+    def show_on(self, now: float) -> None:
+        """The broker is lost: what is still shown of a host that was only remembered stands until it is heard again."""
+        if self.remembered and self.heard(now):
+            self.spoke_at = STILL_SHOWN
 
     def measure(self, monotonic_ms: int, sent_at: float, now: float) -> None:
         """Take in one measure of the agent's clock: its reading, in a reply to what we asked at *sent_at*.

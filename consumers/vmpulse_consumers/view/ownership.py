@@ -104,10 +104,10 @@ class Vm:
 
     ``told_host`` and ``told_status`` are what subscribers know of it; None: they do not know it yet. ``end`` is how the
     life that was seen last has ended, if that was seen and told; None while it is in one. ``kept_place`` is the owner
-    or the transit that the memory was told of.
+    or the transit that the memory was told of. ``split``: whether it is a split brain, as ``Splits`` has it.
     """
 
-    __slots__ = ("claims", "end", "id", "kept_place", "owner", "told_host", "told_status", "transit")
+    __slots__ = ("claims", "end", "id", "kept_place", "owner", "split", "told_host", "told_status", "transit")
 
     def __init__(self, vm: VmId) -> None:
         self.id = vm
@@ -116,6 +116,7 @@ class Vm:
         self.transit: Transit | None = None
         self.end: Tombstone | None = None
         self.kept_place: Host | Transit | None = None
+        self.split = False
         self.told_host: Host | None = None
         self.told_status = VmStatus.UNKNOWN
 

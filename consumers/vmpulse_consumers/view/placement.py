@@ -91,7 +91,7 @@ class Placement:
     def __init__(self, runtime: Runtime, telling: Telling, memory: Memory) -> None:
         self.vms: dict[VmId, Vm] = {}
         self.transits: dict[VmId, Vm] = {}
-        self.splits = Splits(runtime, telling)
+        self.splits = Splits(runtime, telling, memory)
         self._runtime = runtime
         self._telling = telling
         self._memory = memory

@@ -9,15 +9,14 @@ is not fetched again.
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import chain
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from vmpulse_consumers.view.claims import ClaimState
-from vmpulse_consumers.view.host import LOST_S, WIDTH, Host
-from vmpulse_consumers.view.memory import CLAIM_CODES, HostMemory, SectionMemory, TransitMemory, hosts_of
+from vmpulse_consumers.view.host import LOST_S, STILL_SHOWN, WIDTH, Host
+from vmpulse_consumers.view.memory import CLAIM_CODES, OWNED, SPLIT, HostMemory, SectionMemory, TransitMemory
 from vmpulse_consumers.view.ownership import LEFT_UNKNOWN, Transit, Vm
 from vmpulse_consumers.view.states import HostInput, HostState
 from vmpulse_contract.identity import HostId, VmId
@@ -25,7 +24,7 @@ from vmpulse_contract.sections import section_hash
 from vmpulse_contract.stream import Tombstone
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from vmpulse_consumers.view.memory import Kept
     from vmpulse_consumers.view.view import View
@@ -35,27 +34,52 @@ INPUT_OF_STATE: Final = {
     HostState.STOPPED: HostInput.REMEMBERED_STOPPED,
 }
 """All others were heard, or about to be."""
+PIECE_VMS: Final = 4096
+"""VMs of the hosts of a piece together: some 10 us each, bodies and all."""
+PIECE_SECTIONS: Final = 50_000
 ENDED: Final[Callable[[Tombstone], int]] = attrgetter("ended_ms")
-STILL_SHOWN: Final = float("inf")
-"""``Host.spoke_at`` until the first canary: what is remembered is shown, for nobody could be heard yet."""
 
 
-def restore(view: View, kept: Kept, now: float) -> None:
-    """Fill a view that has heard nothing yet. Each host that was heard is asked for its roster, paced as ever."""
-    sections = hosts_of(kept.sections)
+def restoring(view: View, kept: Kept, now: float) -> Iterator[None]:
+    """Fill a view that has heard nothing yet, in pieces of some ms, so that whoever does it can do other things too.
+
+    Each host that was heard is asked for its roster, paced as ever. The view is not to be used before the end.
+    """
+    sections: dict[str, list[SectionMemory]] = {}
+    for number, section in enumerate(kept.sections):
+        sections.setdefault(section.host, []).append(section)
+        if not number % PIECE_SECTIONS:
+            yield
+    pieces = list(_pieces(kept.hosts))
+    for piece in pieces:
+        for record in piece:
+            host = _host(view, record, now)
+            _hold(view, host, sections.pop(host.id, ()))
+            if host.state is HostState.SYNCING:
+                view.asking.relist(host)
+        yield
+    # The owners first: who owned a VM then goes on owning it, unless another claim is stronger.
+    for owned in (OWNED, 0):
+        for piece in pieces:
+            for record in piece:
+                _claim(view, view.hosts[HostId(record.host)], record.marks, owned)
+            yield
     for record in kept.hosts:
-        host = _host(view, record, now)
-        _hold(view, host, sections.get(host.id, ()))
-        if host.state is HostState.SYNCING:
-            view.asking.relist(host)
-    owners = {
-        (record.host, VmId(packed)): None
-        for record in kept.hosts
-        for packed, owned in zip(record.roster.vm_ids(), record.owned, strict=True)
-        if owned
-    }
-    _own(view, owners)
+        _split(view, view.hosts[HostId(record.host)], record.marks, now)
     _transits(view, kept.transits, now)
+
+
+def _pieces(records: Iterable[HostMemory]) -> Iterator[list[HostMemory]]:
+    """Hosts of at most PIECE_VMS together, or one that has more."""
+    piece: list[HostMemory] = []
+    size = 0
+    for record in records:
+        if piece and size + record.roster.count > PIECE_VMS:
+            yield piece
+            piece, size = [], 0
+        piece.append(record)
+        size += record.roster.count
+    yield piece
 
 
 def _host(view: View, record: HostMemory, now: float) -> Host:
@@ -95,18 +119,26 @@ def _hold(view: View, host: Host, sections: Iterable[SectionMemory]) -> None:
             host.hold(kept.vm, kept.section, kept.hash, kept.body, view.bodies)
 
 
-def _own(view: View, owners: dict[tuple[str, VmId], None]) -> None:
-    """All claims, the owners' first: who owned a VM then goes on owning it, unless another claim is stronger."""
-    claims = [(host, vm) for host in view.hosts.values() for vm in host.vms]
-    first = [claim for claim in claims if (claim[0].id, claim[1]) in owners]
-    rest = [claim for claim in claims if (claim[0].id, claim[1]) not in owners]
-    for host, vm_id in chain(first, rest):
+def _claim(view: View, host: Host, marks: bytes, owned: int) -> None:
+    """Make the claims of a host, of VMs that it owned or of the others."""
+    for vm_id, mark in zip(host.vms, marks, strict=True):
+        if mark & OWNED != owned:
+            continue
         vm = view.vms.setdefault(vm_id, Vm(vm_id))
         vm.claim(host)
         vm.remember(host)
         vm.kept_place = vm.owner
         if vm.owner is host and not vm.active_on(host):
             vm.end = max((end for end in host.tombstones if end.vm == vm_id), key=ENDED, default=None)
+
+
+def _split(view: View, host: Host, marks: bytes, now: float) -> None:
+    """Take up what was a split brain."""
+    if max(marks, default=0) < SPLIT:
+        return
+    for vm_id, mark in zip(host.vms, marks, strict=True):
+        if mark & SPLIT:
+            view.placement.splits.remember(view.vms[vm_id], now)
 
 
 def _transits(view: View, kept: Iterable[TransitMemory], now: float) -> None:

@@ -16,6 +16,7 @@ from vmpulse_consumers.view.states import step
 
 if TYPE_CHECKING:
     from vmpulse_consumers.view.host import Host
+    from vmpulse_consumers.view.memory import Memory
     from vmpulse_consumers.view.ownership import Vm
     from vmpulse_consumers.view.runtime import Runtime
     from vmpulse_consumers.view.telling import Telling
@@ -34,21 +35,32 @@ class SplitState(StrEnum):
 
 
 class SplitInput(StrEnum):
-    """What can happen: what the hosts say, and that the grace is over while two that are heard say so."""
+    """What can happen: what the hosts say, that the grace is over while two that are heard say so, and a restart."""
 
     ONE_RUNS = "one_runs"
     TWO_RUN = "two_run"
     GRACE_OVER = "grace_over"
+    REMEMBERED = "remembered"
 
 
 SPLITS: Final[dict[SplitState, dict[SplitInput, SplitState]]] = {
-    SplitState.SINGLE: {SplitInput.ONE_RUNS: SplitState.SINGLE, SplitInput.TWO_RUN: SplitState.DOUBTED},
+    SplitState.SINGLE: {
+        SplitInput.ONE_RUNS: SplitState.SINGLE,
+        SplitInput.TWO_RUN: SplitState.DOUBTED,
+        # A restart of the view is no evidence that it is over.
+        SplitInput.REMEMBERED: SplitState.SPLIT,
+    },
     SplitState.DOUBTED: {
         SplitInput.ONE_RUNS: SplitState.SINGLE,
         SplitInput.TWO_RUN: SplitState.DOUBTED,
         SplitInput.GRACE_OVER: SplitState.SPLIT,
     },
-    SplitState.SPLIT: {SplitInput.ONE_RUNS: SplitState.SINGLE, SplitInput.TWO_RUN: SplitState.SPLIT},
+    SplitState.SPLIT: {
+        SplitInput.ONE_RUNS: SplitState.SINGLE,
+        SplitInput.TWO_RUN: SplitState.SPLIT,
+        # Each of its hosts remembers it.
+        SplitInput.REMEMBERED: SplitState.SPLIT,
+    },
 }
 
 
@@ -58,18 +70,20 @@ class Splits:
     Args:
         runtime: where the statuses stand.
         telling: told of what begins and ends.
+        memory: told of the same.
     """
 
-    def __init__(self, runtime: Runtime, telling: Telling) -> None:
+    def __init__(self, runtime: Runtime, telling: Telling, memory: Memory) -> None:
         self._runtime = runtime
         self._telling = telling
+        self._memory = memory
         self._doubted: dict[VmId, tuple[Vm, float]] = {}
         self.split: dict[VmId, Vm] = {}
         self._told: dict[VmId, tuple[HostId, ...]] = {}
 
     def state(self, vm: Vm) -> SplitState:
         """How it stands with a VM."""
-        if vm.id in self.split:
+        if vm.split:
             return SplitState.SPLIT
         return SplitState.DOUBTED if vm.id in self._doubted else SplitState.SINGLE
 
@@ -88,6 +102,11 @@ class Splits:
         """A host that claims it is heard again: what it said before its silence proves nothing of the time since."""
         if vm.id in self._doubted:
             self._doubted[vm.id] = vm, now
+
+    def remember(self, vm: Vm, now: float) -> None:
+        """It was split before the view's restart, and is so still if the hosts' last words say so."""
+        if sum(self._runs(vm, host) for host in vm.claims) > 1:
+            self._become(vm, SplitInput.REMEMBERED, now)
 
     def drop(self, vm: Vm, now: float) -> None:
         """Nobody lists the VM any more."""
@@ -108,12 +127,15 @@ class Splits:
             return
         self._doubted.pop(vm.id, None)
         self.split.pop(vm.id, None)
+        vm.split = state is SplitState.SPLIT
         if state is SplitState.DOUBTED:
             self._doubted[vm.id] = vm, now
         elif state is SplitState.SPLIT:
             self.split[vm.id] = vm
         if SplitState.SPLIT in {was, state}:
-            self._tell(vm, begun=state is SplitState.SPLIT)
+            self._tell(vm, begun=vm.split)
+            for host in vm.claims:
+                self._memory.host(host.id)
 
     def _tell(self, vm: Vm, *, begun: bool) -> None:
         hosts = tuple(sorted(host.id for host in vm.claims if self._runs(vm, host)))

@@ -12,7 +12,7 @@ Rules of this file.
 - A reply says what held at its ``as_of``; of two words on one (VM, section) the higher of seq and as_of wins. A reply
   never advances a host's seq.
 - One request in flight for each host, a bounded number overall, paced for each and in all (``asking``).
-- Each host has a budget of messages and bytes; what goes beyond is dropped before it is read, and digests repair it.
+- Each sender has a budget of messages and bytes; what goes beyond is dropped before it is read, and digests repair it.
 - What outlives the view is marked in ``memory``; whoever keeps it drains the marks, and ``restore`` takes it back.
 """
 
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 
 from vmpulse_consumers.view.asking import RETRY_S, Asking
 from vmpulse_consumers.view.bodies import Bodies
+from vmpulse_consumers.view.budget import UnmetSenders
 from vmpulse_consumers.view.claims import is_heard
 from vmpulse_consumers.view.counts import Counts
 from vmpulse_consumers.view.events import BrokerEvent, HostEvent, HostTrouble, Trouble
@@ -59,10 +60,12 @@ SEQ_JUMP: Final = 1 << 32
 """More messages than a host says in 400 years of ticks: a jump of so much is a fault, not a gap."""
 RETIRED_ASKS_S: Final = 10.0
 """A retired epoch that still speaks so long after is not the tail of a queue: ask who is live."""
-FLOOD_OVER_S: Final = 10.0
-"""A flood is over when nothing had to be dropped for so long."""
 RIVALS_S: Final = 60.0
 """Two agents of one host are told of so often at most."""
+_FLOODS: Final = {
+    Trouble.FLOODING: "it says more than its budget; what goes beyond is dropped, and repaired later",
+    Trouble.FLOOD_OVER: "its messages are applied again",
+}
 
 
 class View:
@@ -77,6 +80,7 @@ class View:
         self.broker_ok = False
         self._canary_at: float | None = None
         self._heard_from: float | None = None
+        self._unmet = UnmetSenders()
         self._silence_from = now
         self._telling = Telling(self.runtime)
         self.memory = Memory()
@@ -102,8 +106,7 @@ class View:
         key = topology.parse_stream_key(exchange, routing_key)
         if user_id != key.host:
             raise WrongSender(f"routing key {routing_key!r:.100} with user_id {user_id!r:.80}; they must name one host")
-        known = self.hosts.get(key.host)
-        if known is not None and not self._within_budget(known, len(body), now):
+        if not self._within_budget(key.host, len(body), now):
             return
         match key.kind:
             case Kind.FRAME:
@@ -125,22 +128,18 @@ class View:
         if host is not None:  # device statistics alone make no host known
             self._judge_hearing(host, now)
 
-    def _within_budget(self, host: Host, size: int, now: float) -> bool:
-        """Whether a message may be applied; who says too much is told of once, and again when it is over."""
-        if host.said.take(1.0, now) and host.said_bytes.take(float(size), now):
-            if host.flooding is not None and now - host.flooding > FLOOD_OVER_S:
-                host.flooding = None
-                self._tell_trouble(host, Trouble.FLOOD_OVER, "its messages are applied again")
-            return True
-        self.counts.over_budget += 1
-        if host.flooding is None:
-            detail = "it says more than its budget; what goes beyond is dropped, and repaired later"
-            self._tell_trouble(host, Trouble.FLOODING, detail)
-        host.flooding = now
-        return False
+    def _within_budget(self, sender: HostId, size: int, now: float) -> bool:
+        """Whether a message may be read; who says too much is told of once, and again when it is over."""
+        host = self.hosts.get(sender)
+        budget = self._unmet.of(sender, now) if host is None else host.budget
+        allowed, trouble = budget.take(size, now)
+        self.counts.over_budget += not allowed
+        if trouble is not None:
+            self._tell_trouble(sender, trouble, _FLOODS[trouble])
+        return allowed
 
-    def _tell_trouble(self, host: Host, trouble: Trouble, detail: str) -> None:
-        self._telling.events.append(HostTrouble(host.id, trouble, detail))
+    def _tell_trouble(self, host: HostId, trouble: Trouble, detail: str) -> None:
+        self._telling.events.append(HostTrouble(host, trouble, detail))
 
     def _rivals(self, host: Host, now: float) -> None:
         """Two agents speak for one host: the one that holds the rpc queue is believed; somebody must end the other."""
@@ -148,7 +147,7 @@ class View:
         if now - host.rivals_told_at >= RIVALS_S:
             host.rivals_told_at = now
             detail = "two agents speak for it; only the one that answers requests is believed: stop the other"
-            self._tell_trouble(host, Trouble.RIVALS, detail)
+            self._tell_trouble(host.id, Trouble.RIVALS, detail)
 
     def _admit(self, host_id: HostId, epoch: int, seq: int, now: float) -> Host | None:
         """Give the host if the message is to be applied: of the confirmed epoch, and not seen yet."""
@@ -170,6 +169,7 @@ class View:
 
     def _meet(self, host_id: HostId, now: float) -> Host:
         host = self.hosts[host_id] = Host(host_id, self.runtime.allocate(0), now)
+        host.budget = self._unmet.met(host_id, now)
         return host
 
     def _stranger(self, host: Host, epoch: int, seq: int, now: float) -> None:
@@ -362,12 +362,11 @@ class View:
     def canary(self, now: float) -> None:
         """Our own canary came through the stream's queue."""
         if self._canary_at is None:
-            # Nobody could be heard before: silence counts from here, and so does what is remembered of hosts.
-            self._silence_from = now
-            for host in self.hosts.values():
-                host.spoke_at = min(host.spoke_at, now)
+            self._silence_from = now  # nobody could be heard before
         if not self.broker_ok:
             self.broker_ok = True
+            for host in self.hosts.values():
+                host.show_from(now)
             if self._canary_at is not None:
                 self._silence_from = now + GRACE_S
                 self._telling.events.append(BrokerEvent(back=True))
@@ -387,6 +386,8 @@ class View:
         if self._canary_at is not None and self.broker_ok and now - self._canary_at > CANARY_MISSING_S:
             self.broker_ok = False
             self._heard_from = None
+            for host in self.hosts.values():
+                host.show_on(now)
             self._telling.events.append(BrokerEvent(back=False))
         for host in self.hosts.values():
             if self.broker_ok and self._canary_at is not None:

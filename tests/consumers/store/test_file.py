@@ -18,7 +18,7 @@ from vmpulse_consumers.errors import StoreBroken, StoreFull, StoreInUse, StoreTo
 from vmpulse_consumers.store.file import VERSION, StoreFile
 from vmpulse_consumers.view import View
 from vmpulse_consumers.view.memory import Batch, Kept, SectionMemory
-from vmpulse_consumers.view.restoring import restore
+from vmpulse_consumers.view.restoring import restoring
 from vmpulse_contract.identity import HostId, VmId
 from vmpulse_contract.sections import Section
 
@@ -85,7 +85,7 @@ def test_a_new_view_from_the_file_asks_for_no_section(tmp_path: Path) -> None:
     store = opened(tmp_path / "view.db")
     store.write(Batch(tuple(shelf.hosts.values()), (), tuple(shelf.sections.values())))
     table.view = View(table.now)
-    restore(table.view, store.load(), table.now)
+    list(restoring(table.view, store.load(), table.now))
     table.view.canary(table.now)
     table.step()
     table.step()
@@ -174,7 +174,7 @@ def test_a_body_that_does_not_fit_its_hash_is_not_held(tmp_path: Path) -> None:
     damaged = tuple(kept._replace(body=b"\x80") for kept in shelf.sections.values())
     store.write(Batch(tuple(shelf.hosts.values()), (), damaged))
     table.view = View(table.now)
-    restore(table.view, store.load(), table.now)
+    list(restoring(table.view, store.load(), table.now))
     assert all(body is None for host in table.view.hosts.values() for body in host.bodies)
     table.view.canary(table.now)
     table.step()

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.consumers.view.back_to_back import Table, vm_number
+from tests.consumers.view.situations import HOST
 from tests.waiting import eventually
 from vmpulse_consumers.errors import StoreInUse, StoreUnusable
 from vmpulse_consumers.store import Keeper, keeper
@@ -141,6 +142,30 @@ async def test_a_view_with_nothing_to_write_stays_degraded(small_disk: Path) -> 
     async with kept(view, small_disk / "view.db") as at_work:
         await at_work._write(view)
         assert "the disk is full" in view.degraded
+
+
+async def test_a_fault_of_ours_costs_a_batch_and_not_the_view(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever goes wrong while a batch is put together or written is logged and shown; what comes later is written."""
+    monkeypatch.setattr(keeper, "RETRY_S", 0.05)
+    table = busy_table()
+    async with kept(table.view, tmp_path / "view.db") as at_work:
+        await eventually(lambda: not table.view.memory)
+        for fault in ("drain", "write"):
+            owner = table.view.memory if fault == "drain" else at_work._file
+            with monkeypatch.context() as patched:
+                patched.setattr(owner, fault, _fails)
+                table.view.memory.host(HOST)
+                await eventually(lambda: table.view.degraded != "", what="degraded")
+                assert "ValueError: a fault of ours" in table.view.degraded
+            table.view.memory.host(HOST)
+            await eventually(lambda: not table.view.degraded and not table.view.memory, what="recovered")
+    assert "Traceback" in caplog.text
+
+
+def _fails(*_: object) -> None:
+    raise ValueError("a fault of ours")
 
 
 async def test_a_damaged_file_is_moved_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

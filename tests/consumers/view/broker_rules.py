@@ -84,6 +84,16 @@ class BrokerRules(TruthRules):
     def one_kind_is_lost(self, number: int, kind: Kind) -> None:
         self.lose(self.host_of(number), kind)
 
+    @rule(number=NUMBERS)
+    def a_roster_is_lost_but_not_what_follows(self, number: int) -> None:
+        """Frames come that are of another layout than the view's."""
+        self.power_changes(number)
+        host = self.place_of(number)
+        for _ in range(2):
+            self.all_hosts_tick(TICK_S)
+        self.lose(host, Kind.ROSTER)
+        self.arrive(host)
+
     @staticmethod
     def lose(host: SimpleHost, kind: Kind) -> None:
         kept = [delivery for delivery in host.queue if delivery.message.kind is not kind]

@@ -342,9 +342,16 @@ def a_remembered_owner_is_forgotten() -> Iterator[None]:
     """After the view's restart whoever comes first owns a VM."""
 
     def make(right: Any) -> Any:
-        return lambda view, _owners: right(view, {})
+        return lambda view, host, marks, owned: right(view, host, bytes(mark & ~memory.OWNED for mark in marks), owned)
 
-    with replaced(restoring, "_own", make):
+    with replaced(restoring, "_claim", make):
+        yield
+
+
+@mutant
+def a_split_brain_is_forgotten() -> Iterator[None]:
+    """After the view's restart two that run a VM are doubted anew."""
+    with patch.object(splits.Splits, "remember", lambda *_: None):
         yield
 
 

@@ -10,7 +10,7 @@ from hypothesis.stateful import invariant
 from tests.consumers.view.world import TICK_S, Seen, World
 from vmpulse_consumers.view import BrokerEvent, Host, HostEvent, HostState
 from vmpulse_consumers.view.claims import RUNS
-from vmpulse_consumers.view.host import LOST_S, WIDTH
+from vmpulse_consumers.view.host import LOST_S, STILL_SHOWN, WIDTH
 from vmpulse_consumers.view.rows import VmRow, vm_row
 from vmpulse_consumers.view.runtime import UNKNOWN_8, UNKNOWN_32
 from vmpulse_consumers.view.splits import SPLIT_GRACE_S
@@ -49,24 +49,35 @@ class Promises(World):
             return
         now = self.table.now
         self.nothing_goes_back()
+        if not self.table.view.broker_ok:
+            # Nobody could be heard before: from here on what was remembered grows old.
+            self.spoke_at = {host: min(at, now) for host, at in self.spoke_at.items()}
         self.table.view.canary(now)
         self.proved_at = now
         if self.unheard:
-            # Nobody could be heard before: from here silence counts, and what was remembered grows old.
             self.unheard, self.graced_from = False, now
-            self.spoke_at = {host: min(at, now) for host, at in self.spoke_at.items()}
         self.silence_counts_only_where_messages_would_come_through()
 
     def view_ticks(self) -> None:
         """Time alone ends no transit and no claim (V3), and a split brain is told once its grace is over."""
         view, now = self.table.view, self.table.now
         before = {vm.id: (vm.owner, vm.transit) for vm in view.vms.values()}
+        was_heard = view.broker_ok
         view.tick(now)
+        if was_heard and not view.broker_ok:
+            self.what_is_remembered_stands_while_nobody_can_be_heard()
         self.silence_counts_only_where_messages_would_come_through()
         assert before == {vm.id: (vm.owner, vm.transit) for vm in view.vms.values()}
         self.two_that_run_a_vm_for_long_are_a_split_brain()
         late = {vm for vm, since in self.doubted.items() if now - since > SPLIT_GRACE_S}
         assert all(vm in view.split for vm in late if len(self.running_on(vm, heard=True)) > 1)
+
+    def what_is_remembered_stands_while_nobody_can_be_heard(self) -> None:
+        """V6, V9: of a host that this view has not met, if it did not stay silent before."""
+        for host in self.known_hosts():
+            only_remembered = host.state is HostState.SYNCING and not host.confirmed
+            if only_remembered and self.table.now - self.last_word_of(host) < LOST_S:
+                self.spoke_at[host.id] = STILL_SHOWN
 
     def step(self) -> None:
         self.table.now += TICK_S

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Callable
 
@@ -10,13 +11,14 @@ import pytest
 
 from tests.consumers.view.back_to_back import Delivery, Table, vm_number
 from tests.consumers.view.situations import HOST, OTHER, in_view, live_table, tick_of
+from vmpulse_consumers.view.budget import MESSAGES_BURST, MESSAGES_S, OVER_S, UNMET_KEPT, UnmetSenders
 from vmpulse_consumers.view.events import HostTrouble, Trouble
-from vmpulse_consumers.view.host import MESSAGES_S
 from vmpulse_consumers.view.rows import VmRow, host_row
-from vmpulse_consumers.view.view import FLOOD_OVER_S, RETIRED_ASKS_S, RIVALS_S, SEQ_JUMP
+from vmpulse_consumers.view.view import RETIRED_ASKS_S, RIVALS_S, SEQ_JUMP
 from vmpulse_contract import sections, stream, topology, verbs, wire
 from vmpulse_contract.columns import to_bytes
 from vmpulse_contract.errors import HashMismatch, MessageError, MistypedMessage, WrongSender
+from vmpulse_contract.identity import HostId
 from vmpulse_contract.sections import Section
 from vmpulse_contract.topology import Kind
 from vmpulse_contract.values import GoodbyeReason
@@ -126,7 +128,7 @@ def troubles(table: Table) -> list[Trouble]:
 def drown(table: Table) -> None:
     """Use the first host's budget up, with messages that cost nothing to make."""
     for amount in (1000.0, 100.0, 10.0, 1.0):
-        while in_view(table).said.take(amount, table.now):
+        while in_view(table).budget._messages.take(amount, table.now):
             pass
 
 
@@ -151,7 +153,7 @@ def test_a_host_that_floods_no_more_is_repaired() -> None:
     tick_of(table, 0.0)
     table.deliver()
     assert table.view.counts.over_budget
-    for _ in range(int(FLOOD_OVER_S / 3) + 3):
+    for _ in range(int(OVER_S / 3) + 3):
         table.step()
     table.assert_equal()
     assert troubles(table) == [Trouble.FLOODING, Trouble.FLOOD_OVER]
@@ -160,7 +162,7 @@ def test_a_host_that_floods_no_more_is_repaired() -> None:
 def test_bytes_are_budgeted_too() -> None:
     """A few big messages are a flood as well as many small ones."""
     table = live_table(hosts=2)
-    while in_view(table).said_bytes.take(500.0, table.now):
+    while in_view(table).budget._bytes.take(500.0, table.now):
         pass
     table.view.receive(topology.RUNTIME, "host-0", "host-0", b"\xc1" * 1000, table.now)
     assert table.view.counts.over_budget == 1
@@ -170,10 +172,50 @@ def test_the_budget_lets_an_honest_host_change_everything_at_once() -> None:
     """All sections of as many VMs as a host may have fit the burst, and the budget fills by 500 messages a second."""
     table = live_table(vms=1)
     host = in_view(table)
-    assert host.said.take(4.0 * 4096, table.now)
+    assert all(host.budget.take(1000, table.now)[0] for _ in range(4 * 4096))
     drown(table)
-    assert not host.said.take(1.0, table.now + 0.5 / MESSAGES_S)
-    assert host.said.take(1.0, table.now + 1.0 / MESSAGES_S)
+    assert not host.budget.take(0, table.now + 0.5 / MESSAGES_S)[0]
+    assert host.budget.take(0, table.now + 1.0 / MESSAGES_S)[0]
+
+
+# --- who is not met ---------------------------------------------------------------------------------------------------
+
+
+def junk(table: Table, sender: str, count: int) -> int:
+    """Say what nobody can read; gives how many of it were read."""
+    before = table.view.counts.over_budget
+    for _ in range(count):
+        with contextlib.suppress(MessageError):
+            table.view.receive(topology.RUNTIME, sender, sender, b"\xc1", table.now)
+    return count - (table.view.counts.over_budget - before)
+
+
+def test_who_is_no_host_yet_has_a_budget_too() -> None:
+    """One who says nothing but junk is never met, costs no more than any host, and keeps nobody from being met."""
+    table = live_table(hosts=2)
+    assert junk(table, "stranger", int(MESSAGES_BURST) + 1000) == MESSAGES_BURST
+    assert "stranger" not in table.view.hosts
+    told = [event for event in table.view.drain_events() if isinstance(event, HostTrouble)]
+    assert [(event.host, event.trouble) for event in told] == [("stranger", Trouble.FLOODING)]
+    assert junk(table, "another", 10) == 10
+
+
+def test_a_host_goes_on_with_the_budget_that_it_was_met_with() -> None:
+    """Being met frees nobody of what was said before."""
+    table = Table()
+    junk(table, str(HOST), int(MESSAGES_BURST) - 1)
+    table.step(0.0)
+    assert HOST in table.view.hosts
+    assert junk(table, str(HOST), 10) == 0
+
+
+def test_names_that_are_made_up_take_no_memory() -> None:
+    """Of senders that are no host so many are kept, and no more."""
+    unmet = UnmetSenders()
+    for number in range(UNMET_KEPT + 10):
+        unmet.of(HostId(f"made-up-{number}"), 0.0)
+    assert len(unmet) == UNMET_KEPT
+    assert unmet.of(HostId(f"made-up-{UNMET_KEPT + 9}"), 0.0) is unmet.met(HostId(f"made-up-{UNMET_KEPT + 9}"), 0.0)
 
 
 # --- two agents -----------------------------------------------------------------------------------------------------

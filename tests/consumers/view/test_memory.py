@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import msgspec
 import pytest
 
@@ -11,8 +13,16 @@ from vmpulse_consumers.errors import IllegalTransition
 from vmpulse_consumers.view import HostEvent, HostState, View
 from vmpulse_consumers.view.asking import ASKED_BURST
 from vmpulse_consumers.view.host import LOST_S
-from vmpulse_consumers.view.memory import Batch, HostMemory, Kept, SectionMemory, TransitMemory, read_host
-from vmpulse_consumers.view.restoring import restore
+from vmpulse_consumers.view.memory import (
+    VMS_A_BATCH,
+    Batch,
+    HostMemory,
+    Kept,
+    SectionMemory,
+    TransitMemory,
+    read_host,
+)
+from vmpulse_consumers.view.restoring import PIECE_VMS, restoring
 from vmpulse_contract import wire
 from vmpulse_contract.errors import HostDidNotAnswer, MessageError
 from vmpulse_contract.identity import HostId, VmId
@@ -82,7 +92,7 @@ def restart(table: Table, shelf: Shelf, away_s: float = 5.0) -> View:
         host.queue.clear()
     table.now += away_s
     table.view = View(table.now)
-    restore(table.view, shelf.kept(), table.now)
+    list(restoring(table.view, shelf.kept(), table.now))
     table.view.memory.keeping = True
     return table.view
 
@@ -180,6 +190,23 @@ def test_without_the_broker_what_is_remembered_stands() -> None:
     silence(table, int(LOST_S) - 2)
     assert table.row(1).status == UP
     silence(table, 4)
+    assert table.row(1).status == UNKNOWN
+
+
+def test_a_broker_that_fails_again_stops_the_clock_of_what_is_remembered() -> None:
+    """Its first canary came and no more: nobody can be heard, so what is shown stands until the broker is back."""
+    table, shelf = kept_table()
+    view = restart(table, shelf)
+    view.canary(table.now)
+    silence(table, 120, canary=False)
+    assert table.row(1).status == UP
+    view.canary(table.now)
+    silence(table, int(LOST_S) - 2)
+    assert table.row(1).status == UP
+    silence(table, 4)
+    assert table.row(1).status == UNKNOWN
+    view.tick(table.now + 20)
+    assert not view.broker_ok
     assert table.row(1).status == UNKNOWN
 
 
@@ -312,7 +339,7 @@ def test_a_start_that_asks_thousands_of_hosts_is_no_stampede() -> None:
     template = shelf.hosts[HOST]
     hosts = tuple(msgspec.structs.replace(template, host=f"h{number}") for number in range(2500))
     view = View(table.now)
-    restore(view, Kept(hosts), table.now)
+    list(restoring(view, Kept(hosts), table.now))
     began = now = table.now
     asked = 0
     while (due_in := view.requests_due_in(now)) is not None:
@@ -328,7 +355,30 @@ def test_a_start_that_asks_thousands_of_hosts_is_no_stampede() -> None:
     assert 2.0 < now - began < 3.0
 
 
-@pytest.mark.parametrize("column", ["statuses", "claims", "owned"])
+def test_a_batch_takes_a_bounded_time() -> None:
+    """So many VMs at a time, but for a host that has more by itself; and all come in the end."""
+    table, _ = shelved_table(hosts=4, vms=VMS_A_BATCH // 3)
+    view = table.view
+    for host in view.hosts:
+        view.memory.host(host)
+    sizes = []
+    while view.memory:
+        batch = view.memory.drain(view.hosts, view.vms, view.runtime)
+        sizes.append(sum(kept.roster.count for kept in batch.hosts))
+    assert sizes == [3 * (VMS_A_BATCH // 3), VMS_A_BATCH // 3]
+
+
+def test_a_restore_takes_bounded_pieces() -> None:
+    """Between two of them other work is done: none takes up more VMs than a piece may have."""
+    table, shelf = shelved_table(hosts=3, vms=PIECE_VMS // 2)
+    view = View(table.now)
+    pieces = restoring(view, shelf.kept(), table.now)
+    known = [0, *(sum(len(host.vms) for host in view.hosts.values()) for _ in pieces)]
+    assert max(after - before for before, after in pairwise(known)) <= PIECE_VMS
+    assert known[-1] == 3 * (PIECE_VMS // 2)
+
+
+@pytest.mark.parametrize("column", ["statuses", "claims", "marks"])
 def test_a_damaged_record_is_refused(column: str) -> None:
     """A record whose columns do not go with its roster is no record."""
     _, shelf = kept_table()

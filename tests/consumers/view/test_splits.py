@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from tests.consumers.view.back_to_back import MIGRATED, Table, vm_number
 from tests.consumers.view.situations import HOST, OTHER, live_table
+from tests.consumers.view.test_memory import Shelf, restart
 from vmpulse_consumers.view.events import VmSplitBrain
+from vmpulse_consumers.view.memory import SPLIT
 from vmpulse_consumers.view.splits import SPLIT_GRACE_S
 
 VM = vm_number(1)
@@ -143,3 +145,66 @@ def test_a_vm_that_leaves_the_view_is_split_no_more() -> None:
     table.step()
     table.step()
     assert (table.view.split, table.view.placement.splits._doubted) == ({}, {})
+
+
+# --- over a restart of the view -------------------------------------------------------------------------------------
+
+
+def restarted(table: Table, away_s: float = 5.0) -> None:
+    """Put a new view in the old one's place, which remembers what the old one knew at its end."""
+    shelf = Shelf()
+    table.view.memory.keeping = True
+    for host in table.view.hosts:
+        table.view.memory.host(host)
+    shelf.take(table.view)
+    restart(table, shelf, away_s)
+
+
+def test_it_goes_on_over_a_restart_of_the_view() -> None:
+    """Nothing that was seen has ended it: it is shown at once, and told no second time."""
+    table = split_table()
+    restarted(table)
+    assert VM in table.view.split
+    for _ in range(5):
+        table.step()
+    assert VM in table.view.split
+    assert told(table) == []
+
+
+def test_one_that_ended_while_the_view_was_away_is_over() -> None:
+    """The host's roster says so when it is met, and subscribers of the new view are told if they know of it."""
+    table = split_table()
+    table.hosts[HOST].stop_vm(VM, table.now)
+    restarted(table)
+    for _ in range(3):
+        table.step()
+    assert table.view.split == {}
+
+
+def test_one_that_ends_after_a_restart_is_told() -> None:
+    """Both hosts are named that ran it."""
+    table = split_table()
+    restarted(table)
+    for _ in range(5):
+        table.step()
+    told(table)
+    table.hosts[HOST].stop_vm(VM, table.now)
+    table.step()
+    table.step()
+    assert told(table) == [VmSplitBrain(VM, OTHER, (OTHER,), begun=False, was=(HOST, OTHER))]
+
+
+def test_its_beginning_and_its_end_are_kept() -> None:
+    """What a store is told is enough for a view that is killed at any later moment."""
+    table, shelf = split_table(), Shelf()
+    table.view.memory.keeping = True
+    table.hosts[HOST].stop_vm(VM, table.now)
+    table.step()
+    table.step()
+    shelf.take(table.view)
+    assert {host for host, kept in shelf.hosts.items() if any(mark & SPLIT for mark in kept.marks)} == set()
+    table.hosts[HOST].start_vm(VM)
+    for _ in range(TICKS + 2):
+        table.step()
+    shelf.take(table.view)
+    assert {host for host, kept in shelf.hosts.items() if any(mark & SPLIT for mark in kept.marks)} == {HOST, OTHER}

@@ -12,9 +12,9 @@ from tests.consumers.view.question_rules import QuestionRules
 from tests.consumers.view.world import NUMBERS, TICK_S
 from vmpulse_consumers.view import HostState, View
 from vmpulse_consumers.view.claims import rank
-from vmpulse_consumers.view.host import WIDTH, Host
-from vmpulse_consumers.view.memory import Kept, SectionMemory
-from vmpulse_consumers.view.restoring import STILL_SHOWN, restore
+from vmpulse_consumers.view.host import STILL_SHOWN, WIDTH, Host
+from vmpulse_consumers.view.memory import OWNED, SPLIT, Kept, SectionMemory
+from vmpulse_consumers.view.restoring import restoring
 from vmpulse_consumers.view.rows import Freshness, vm_row
 from vmpulse_consumers.view.splits import SPLIT_GRACE_S
 from vmpulse_contract.identity import HostId, VmId
@@ -63,8 +63,10 @@ class ViewRules(QuestionRules):
             host.queue.clear()
         self.place_view()
         kept = self.shelf.kept()
-        restore(self.table.view, kept, self.table.now)
+        list(restoring(self.table.view, kept, self.table.now))
         self.spoke_at = {host.id: STILL_SHOWN for host in self.known_hosts() if host.state is HostState.SYNCING}
+        self.split = set(self.table.view.split)
+        self.two = {vm: float("-inf") for vm in self.split}
         self.what_was_kept_is_there(kept)
         if clean:
             self.all_that_was_known_is_there(old)
@@ -75,13 +77,14 @@ class ViewRules(QuestionRules):
         for record in kept.hosts:
             host = view.hosts[HostId(record.host)]
             assert (host.vms, host.tokens) == (record.roster.vm_ids(), record.roster.start_tokens())
-            for vm, status, owned in zip(host.vms, record.statuses, record.owned, strict=True):
+            for vm, status, mark in zip(host.vms, record.statuses, record.marks, strict=True):
                 said = vm_row(view, now, view.vms[vm])
                 assert (said.age_s, said.freshness is Freshness.FRESH) == (None, False)
                 if view.vms[vm].owner is host:
                     assert said.status in {VmStatus(status).label, VmStatus.UNKNOWN.label}
-                if owned:
+                if mark & OWNED:
                     assert self.goes_on_owning(view.vms[vm], host)
+                assert vm not in view.split or mark & SPLIT or len(view.vms[vm].claims) > 2
         for section in kept.sections:
             self.assert_held(section)
         assert all(VmId(left.vm) in view.vms for left in kept.transits)
@@ -107,6 +110,7 @@ class ViewRules(QuestionRules):
         view = self.table.view
         assert view.vms.keys() == old.vms.keys()
         assert view.transits.keys() <= old.transits.keys()
+        assert view.split.keys() == old.split.keys()
         for before in old.hosts.values():
             host = view.hosts[before.id]
             stays = before.state in {HostState.LOST, HostState.STOPPED}
@@ -189,9 +193,12 @@ class ViewRules(QuestionRules):
 
     # --- split brains -------------------------------------------------------------------------------------------
 
-    @rule(number=NUMBERS, silent=st.booleans())
-    def two_hosts_go_on_running_one_vm(self, number: int, silent: bool) -> None:  # noqa: FBT001 - a drawn value
-        """If both are heard all the time it is a split brain after the grace, and stays one if one falls silent."""
+    @rule(number=NUMBERS, silent=st.booleans(), restarts=st.booleans())
+    def two_hosts_go_on_running_one_vm(self, number: int, silent: bool, restarts: bool) -> None:  # noqa: FBT001 - drawn
+        """If both are heard all the time it is a split brain after the grace.
+
+        It stays one if one falls silent, and over a restart of the view.
+        """
         self.two_hosts_run_one_vm(number)
         whole = self.is_whole()
         # Whoever was silent before is met first, which takes up to two ticks of what follows.
@@ -202,3 +209,5 @@ class ViewRules(QuestionRules):
         if silent:
             self.nobody_is_heard(16.0, canary=True)
             self.nobody_is_heard(16.0, canary=True)
+        if restarts:
+            self.the_view_restarts(clean=True, written=0, away_s=5.0)

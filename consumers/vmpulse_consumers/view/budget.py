@@ -1,0 +1,71 @@
+"""What one sender may say: so many messages and bytes. What goes beyond is dropped unread, and digests repair it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from vmpulse_consumers.view.allowance import Allowance
+from vmpulse_consumers.view.events import Trouble
+
+if TYPE_CHECKING:
+    from vmpulse_contract.identity import HostId
+
+MESSAGES_S: Final = 500.0
+MESSAGES_BURST: Final = 20_000.0
+"""All sections of 4,096 VMs may change at once, 16,384 events; but nobody says so much for long."""
+BYTES_S: Final = float(2 << 20)
+BYTES_BURST: Final = float(64 << 20)
+"""The same in bytes: a roster of 4,096 VMs, said 5 times a second, which is the most, takes 1.5 MiB a second."""
+OVER_S: Final = 10.0
+"""A flood is over when nothing had to be dropped for so long."""
+UNMET_KEPT: Final = 4096
+"""Senders that are no host yet: each is a user of the broker, so there are more only where somebody makes them up."""
+
+
+class Budget:
+    """One sender's budget, full at first.
+
+    Args:
+        now: seconds on the caller's monotonic clock.
+    """
+
+    __slots__ = ("_bytes", "_dropped_at", "_messages")
+
+    def __init__(self, now: float) -> None:
+        self._messages = Allowance(MESSAGES_S, MESSAGES_BURST, now)
+        self._bytes = Allowance(BYTES_S, BYTES_BURST, now)
+        self._dropped_at: float | None = None
+
+    def take(self, size: int, now: float) -> tuple[bool, Trouble | None]:
+        """Whether a message of so many bytes may be read; and what is to be told: that a flood begins, or is over."""
+        if self._messages.take(1.0, now) and self._bytes.take(float(size), now):
+            if self._dropped_at is None or now - self._dropped_at <= OVER_S:
+                return True, None
+            self._dropped_at = None
+            return True, Trouble.FLOOD_OVER
+        begins = self._dropped_at is None
+        self._dropped_at = now
+        return False, Trouble.FLOODING if begins else None
+
+
+class UnmetSenders:
+    """Budgets of those who have said nothing yet that makes them a host, so that nobody is free of one."""
+
+    def __init__(self) -> None:
+        self._budgets: dict[HostId, Budget] = {}
+
+    def __len__(self) -> int:
+        return len(self._budgets)
+
+    def of(self, sender: HostId, now: float) -> Budget:
+        """Give a sender's budget; beyond UNMET_KEPT of them the one met longest ago is let go."""
+        budget = self._budgets.get(sender)
+        if budget is None:
+            if len(self._budgets) >= UNMET_KEPT:
+                del self._budgets[next(iter(self._budgets))]
+            budget = self._budgets[sender] = Budget(now)
+        return budget
+
+    def met(self, sender: HostId, now: float) -> Budget:
+        """Give the budget that a host goes on with."""
+        return self._budgets.pop(sender, None) or Budget(now)
