@@ -35,7 +35,7 @@ INPUT_OF_STATE: Final = {
 }
 """All others were heard, or about to be."""
 PIECE_VMS: Final = 4096
-"""VMs of the hosts of a piece together: some 10 us each, bodies and all."""
+"""VMs of the hosts of a piece together, but for one that has more; 100,000 VMs with bodies take 0.6 s in all."""
 PIECE_SECTIONS: Final = 50_000
 ENDED: Final[Callable[[Tombstone], int]] = attrgetter("ended_ms")
 

@@ -10,11 +10,11 @@ import pytest
 from tests.consumers.view.back_to_back import MIGRATED, Table, vm_number
 from tests.consumers.view.situations import HOST, OTHER, live_table, silence
 from vmpulse_consumers.errors import IllegalTransition
-from vmpulse_consumers.view import HostEvent, HostState, View
+from vmpulse_consumers.view import HostEvent, HostState, View, memory
+from vmpulse_consumers.view import restoring as restoring_in_pieces
 from vmpulse_consumers.view.asking import ASKED_BURST
 from vmpulse_consumers.view.host import LOST_S
 from vmpulse_consumers.view.memory import (
-    VMS_A_BATCH,
     Batch,
     HostMemory,
     Kept,
@@ -22,7 +22,7 @@ from vmpulse_consumers.view.memory import (
     TransitMemory,
     read_host,
 )
-from vmpulse_consumers.view.restoring import PIECE_VMS, restoring
+from vmpulse_consumers.view.restoring import restoring
 from vmpulse_contract import wire
 from vmpulse_contract.errors import HostDidNotAnswer, MessageError
 from vmpulse_contract.identity import HostId, VmId
@@ -355,9 +355,10 @@ def test_a_start_that_asks_thousands_of_hosts_is_no_stampede() -> None:
     assert 2.0 < now - began < 3.0
 
 
-def test_a_batch_takes_a_bounded_time() -> None:
+def test_a_batch_takes_a_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """So many VMs at a time, but for a host that has more by itself; and all come in the end."""
-    table, _ = shelved_table(hosts=4, vms=VMS_A_BATCH // 3)
+    monkeypatch.setattr(memory, "VMS_A_BATCH", 30)
+    table, _ = shelved_table(hosts=4, vms=10)
     view = table.view
     for host in view.hosts:
         view.memory.host(host)
@@ -365,17 +366,18 @@ def test_a_batch_takes_a_bounded_time() -> None:
     while view.memory:
         batch = view.memory.drain(view.hosts, view.vms, view.runtime)
         sizes.append(sum(kept.roster.count for kept in batch.hosts))
-    assert sizes == [3 * (VMS_A_BATCH // 3), VMS_A_BATCH // 3]
+    assert sizes == [30, 10]
 
 
-def test_a_restore_takes_bounded_pieces() -> None:
+def test_a_restore_takes_bounded_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between two of them other work is done: none takes up more VMs than a piece may have."""
-    table, shelf = shelved_table(hosts=3, vms=PIECE_VMS // 2)
+    monkeypatch.setattr(restoring_in_pieces, "PIECE_VMS", 30)
+    table, shelf = shelved_table(hosts=5, vms=15)
     view = View(table.now)
     pieces = restoring(view, shelf.kept(), table.now)
     known = [0, *(sum(len(host.vms) for host in view.hosts.values()) for _ in pieces)]
-    assert max(after - before for before, after in pairwise(known)) <= PIECE_VMS
-    assert known[-1] == 3 * (PIECE_VMS // 2)
+    assert max(after - before for before, after in pairwise(known)) == 30
+    assert known[-1] == 5 * 15
 
 
 @pytest.mark.parametrize("column", ["statuses", "claims", "marks"])
