@@ -10,25 +10,29 @@ RabbitMQ learns of the users by definitions, which hold salted hashes and no pas
 from __future__ import annotations
 
 import argparse
-import base64
-import hashlib
 import json
 import os
 import re
 import secrets
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+# Neither needs anything that would have to be installed first.
+sys.path[:0] = [str(ROOT / "contract"), str(ROOT / "edges")]
+
+from vmpulse_contract.rights import SIMULATOR, Rights, engine_rights, host_rights, simulator_rights  # noqa: E402
+from vmpulse_edges import broker_definitions  # noqa: E402
+from vmpulse_edges.broker_definitions import DefinedUser, is_password, password_hash  # noqa: E402
 
 FOLDER = Path(__file__).resolve().parent / "secrets"
 DEFINITIONS = "rabbitmq_definitions.json"
 GRAFANA = "grafana.admin"
-SIMULATOR = "engine.simulator"
 HOST_PREFIX = "host."
 HOST_ID = re.compile("[a-z0-9_-]{1,63}")
 PASSWORD_BYTES = 24
-EXCHANGES = ("changes", "devices", "replies", "rpc", "runtime")
 
 
 class SecretsError(Exception):
@@ -37,69 +41,22 @@ class SecretsError(Exception):
 
 @dataclass(frozen=True)
 class User:
-    """A user of the broker, with permissions on the virtual host ``/`` as regular expressions."""
+    """A user of the broker, and the file of its password."""
 
     name: str
     file: str
-    configure: str
-    write: str
-    read: str
-    tags: tuple[str, ...] = ()
-    topic: str = ""
-    """What a routing key must match where topic permissions are set; empty: none are."""
-    exchanges: tuple[str, ...] = field(default=EXCHANGES)
+    rights: Rights
 
 
 def engine_users() -> list[User]:
-    """The engine's side, as docs/operating.md lists its rights; names with a dot are no host's."""
-    view = r"view\.main|(capture|replies)\.[0-9a-f]+"
-    return [
-        User(
-            "engine.view",
-            "engine.view",
-            configure=rf"^vmpulse\.(runtime|changes|devices|rpc|replies|fleet|dead|{view})$",
-            write=rf"^vmpulse\.(rpc|fleet|dead|{view})$",
-            read=rf"^vmpulse\.(runtime|changes|devices|fleet|dead|replies|{view})$",
-        ),
-        User(
-            "engine.cli",
-            "engine.cli",
-            configure=r"^vmpulse\.replies\.[0-9a-f]+$",
-            write=r"^vmpulse\.(rpc|replies\.[0-9a-f]+)$",
-            read=r"^vmpulse\.(replies|replies\.[0-9a-f]+)$",
-        ),
-        User(
-            "engine.worker",
-            "engine.worker",
-            configure=r"^vmpulse\.worker\..*",
-            write=r"^vmpulse\.worker\..*",
-            read=r"^vmpulse\.(fleet|worker\..*)$",
-        ),
-        # One connection speaks for all simulated hosts, and could speak for any real one.
-        User(
-            SIMULATOR,
-            SIMULATOR,
-            configure=r"^vmpulse\.(runtime|changes|devices|replies|fleet|dead|rpc|rpc\.[a-z0-9_-]+)$",
-            write=r"^vmpulse\.(runtime|changes|devices|replies|rpc\.[a-z0-9_-]+)$",
-            read=r"^vmpulse\.(rpc|rpc\.[a-z0-9_-]+)$",
-            tags=("impersonator",),
-        ),
-        # For people: RabbitMQ's own pages, to look and not to touch.
-        User("engine.monitor", "engine.monitor", configure="^$", write="^$", read="^$", tags=("monitoring",)),
-    ]
+    """The engine's side; names with a dot are no host's."""
+    rights = {**engine_rights(), SIMULATOR: simulator_rights()}
+    return [User(name, name, its) for name, its in rights.items()]
 
 
 def host_user(host: str) -> User:
-    """A host speaks for itself alone: its keys begin with its own name."""
-    own = rf"vmpulse\.rpc\.{host}"
-    return User(
-        host,
-        HOST_PREFIX + host,
-        configure=f"^{own}$",
-        write=rf"^(vmpulse\.(runtime|changes|devices|replies)|{own})$",
-        read=rf"^(vmpulse\.rpc|{own})$",
-        topic=r"^{username}(\.|$)",
-    )
+    """A host speaks for itself alone."""
+    return User(host, HOST_PREFIX + host, host_rights(host))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -189,47 +146,16 @@ def known_hashes(file: Path) -> dict[str, str]:
 
 def definitions(users: Iterable[User], passwords: dict[str, str], hashes: dict[str, str]) -> str:
     """What the node loads at each start, as JSON. Definitions add and change; they remove no user."""
-    known = list(users)
-    document = {
-        "vhosts": [{"name": "/"}],
-        "users": [
-            {
-                "name": user.name,
-                "password_hash": password_hash(passwords[user.name], hashes.get(user.name, "")),
-                "hashing_algorithm": "rabbit_password_hashing_sha256",
-                "tags": list(user.tags),
-            }
-            for user in known
-        ],
-        "permissions": [
-            {"user": u.name, "vhost": "/", "configure": u.configure, "write": u.write, "read": u.read} for u in known
-        ],
-        "topic_permissions": [
-            {"user": user.name, "vhost": "/", "exchange": f"vmpulse.{each}", "write": user.topic, "read": user.topic}
-            for user in known
-            if user.topic
-            for each in user.exchanges
-        ],
-    }
-    return json.dumps(document, indent=2) + "\n"
+    known = [
+        DefinedUser(user.name, kept_hash(passwords[user.name], hashes.get(user.name, "")), user.rights)
+        for user in users
+    ]
+    return json.dumps(broker_definitions.definitions(known), indent=2) + "\n"
 
 
-def password_hash(password: str, known: str = "") -> str:
-    """RabbitMQ's rabbit_password_hashing_sha256: base64 of a 4-byte salt and the hash of salt and password.
-
-    A *known* hash of the same password is given back, so that nothing changes where nothing has to.
-    """
-    try:
-        salt = base64.b64decode(known, validate=True)[:4]
-    except ValueError:
-        salt = b""
-    hashed = salted(password, salt)
-    return hashed if hashed == known else salted(password, secrets.token_bytes(4))
-
-
-def salted(password: str, salt: bytes) -> str:
-    """The hash for one salt."""
-    return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode("ascii")
+def kept_hash(password: str, known: str) -> str:
+    """A *known* hash of the same password stays, so that nothing changes where nothing has to."""
+    return known if is_password(password, known) else password_hash(password)
 
 
 def say(folder: Path, made: Sequence[str], changed: bool) -> None:  # noqa: FBT001 - two outcomes of one call

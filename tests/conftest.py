@@ -8,10 +8,12 @@ from collections.abc import Iterator
 import hypothesis
 import pytest
 
+from vmpulse_contract.rights import host_rights
+from vmpulse_simulator.broker_files import ALL
 from vmpulse_simulator.private_broker import BrokerUser, PrivateBroker, broker_available
 
-ADMIN = BrokerUser("test.admin", "test-admin", tags=("administrator", "impersonator"))
-HOST = BrokerUser("test-host", "test-host", configure=r"^vmpulse\.rpc\.test-host$")
+ADMIN = BrokerUser("test.admin", "test-admin", ALL._replace(tags=("administrator", "impersonator")))
+HOST = BrokerUser("test-host", "test-host", host_rights("test-host"))
 """For the program `vmpulse-agent`, whose host is named like its user."""
 
 # For `make nightly`: pytest --hypothesis-profile=nightly, with a --timeout that fits.

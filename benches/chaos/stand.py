@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, Self
 from benches.chaos.cable import LOOPBACK, Cable
 from benches.chaos.hypervisor_server import HypervisorServer
 from benches.chaos.motion import Motion
+from vmpulse_contract.rights import SIMULATOR, VIEW, simulator_rights, view_rights
 from vmpulse_simulator.broker_files import free_port_numbers
 from vmpulse_simulator.child_process import ChildProcess
 from vmpulse_simulator.errors import SimulatorError, ViewUnreachable
@@ -37,8 +38,6 @@ GROUPS: Final = 5
 """Processes that the agents are spread over, at most."""
 READY_S: Final = 60.0
 POLL_S: Final = 0.2
-SIMULATOR: Final = "engine.simulator"
-VIEW: Final = "engine.view"
 AGENTS: Final = (sys.executable, "-m", "benches.chaos.agents")
 
 
@@ -66,8 +65,9 @@ class Stand:
         self.motion = Motion(seed, hosts, vms, self.clock)
         hypervisors, count = self.motion.fleet.hypervisors, min(GROUPS, hosts)
         self.groups = [hypervisors[number::count] for number in range(count)]
-        users = [BrokerUser(SIMULATOR, secrets.token_urlsafe(16), tags=("impersonator",))]
-        self.broker = PrivateBroker(root=folder, users=[*users, BrokerUser(VIEW, secrets.token_urlsafe(16))])
+        rights = {SIMULATOR: simulator_rights(), VIEW: view_rights()}
+        users = [BrokerUser(name, secrets.token_urlsafe(16), its) for name, its in rights.items()]
+        self.broker = PrivateBroker(root=folder, users=users)
         self.view_cable = Cable(self.broker.port)
         self.cables = [Cable(self.broker.port) for _ in self.groups]
         self.agents: list[ChildProcess] = []

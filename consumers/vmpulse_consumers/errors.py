@@ -10,6 +10,10 @@
     │   └── StoreBroken               it is damaged, or no store
     ├── CaptureUnwritable           a capture cannot be made or written to
     ├── CaptureUnreadable           a file is no capture, or of another version, or damaged
+    ├── BadHostList                 a list of hosts cannot be read, or a line of it is none
+    ├── PasswordUnusable            a user's password file cannot be made or read, or is open to everybody
+    ├── ManagementUnreachable       no management API of RabbitMQ answers
+    ├── ManagementRefused           it answers with an error: wrong user, no administrator
     ├── ViewUnreachable             no view answers at the API's address
     └── ViewRefused                 the view answers with an error: unknown VM, bad filter
         └── ViewBusy                  it has no room for one more reader now
@@ -60,6 +64,22 @@ class CaptureUnwritable(ConsumerError):
 
 class CaptureUnreadable(ConsumerError):
     """A file is no capture, or one of another version, or damaged."""
+
+
+class BadHostList(ConsumerError):
+    """A list of hosts cannot be read, or a line of it is no host's name."""
+
+
+class PasswordUnusable(ConsumerError):
+    """The file of a user's password cannot be made or read, or is open to everybody."""
+
+
+class ManagementUnreachable(ConsumerError):
+    """No management API of RabbitMQ answers."""
+
+
+class ManagementRefused(ConsumerError):
+    """RabbitMQ's management API answers with an error."""
 
 
 class ViewUnreachable(ConsumerError):

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import os
 import random
-import secrets
 import socket
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
+from vmpulse_contract.rights import Rights
+from vmpulse_edges import broker_definitions
+from vmpulse_edges.broker_definitions import DefinedUser, password_hash
+
+ALL = Rights(".*", ".*", ".*")
+"""Whatever a test has to do that is not about rights."""
+ADMINISTRATOR = ALL._replace(tags=("administrator",))
 LOOPBACK = "127.0.0.1"
 # Below the usual ephemeral range (32768 and up): a client that reconnects in a loop to a dead port of that range may be
 # given the very port as its own and connect to itself, and the node could not come back on it. 25672 is RabbitMQ's own.
@@ -21,16 +25,11 @@ PORTS = range(20_000, 25_600)
 
 @dataclass(frozen=True, slots=True)
 class BrokerUser:
-    """A user that exists from the first moment, with permissions on the virtual host ``/``."""
+    """A user that exists from the first moment, with rights on the virtual host ``/``."""
 
     name: str
     password: str
-    tags: tuple[str, ...] = ()
-    configure: str = ".*"
-    write: str = ".*"
-    read: str = ".*"
-    topics: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    """Topic exchange -> (write, read), as regular expressions on the routing key."""
+    rights: Rights = ALL
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,35 +66,10 @@ def free_port_numbers(count: int) -> list[int]:
             each.close()
 
 
-def password_hash(password: str) -> str:
-    """RabbitMQ's rabbit_password_hashing_sha256: base64 of a 4-byte salt and the hash of salt and password."""
-    salt = secrets.token_bytes(4)
-    return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode("ascii")
-
-
 def definitions(users: Iterable[BrokerUser]) -> dict[str, object]:
     """The definitions the node loads at boot; since they exist, it creates no ``guest``."""
-    known = tuple(users)
-    return {
-        "vhosts": [{"name": "/"}],
-        "users": [
-            {
-                "name": user.name,
-                "password_hash": password_hash(user.password),
-                "hashing_algorithm": "rabbit_password_hashing_sha256",
-                "tags": ",".join(user.tags),
-            }
-            for user in known
-        ],
-        "permissions": [
-            {"user": u.name, "vhost": "/", "configure": u.configure, "write": u.write, "read": u.read} for u in known
-        ],
-        "topic_permissions": [
-            {"user": user.name, "vhost": "/", "exchange": exchange, "write": write, "read": read}
-            for user in known
-            for exchange, (write, read) in user.topics.items()
-        ],
-    }
+    known = [DefinedUser(user.name, password_hash(user.password), user.rights) for user in users]
+    return broker_definitions.definitions(known)
 
 
 def write_files(

@@ -20,6 +20,7 @@ import msgspec
 
 from vmpulse_agent.host_agent import Timing
 from vmpulse_contract import broker_url
+from vmpulse_contract.rights import CLI, SIMULATOR, VIEW, engine_rights, simulator_rights
 from vmpulse_simulator.dynamics import Dynamics
 from vmpulse_simulator.errors import PortTaken, ViewNotReady, ViewUnreachable
 from vmpulse_simulator.fleet import Fleet
@@ -43,9 +44,6 @@ T = TypeVar("T")
 
 ROOT: Final = Path(".vmpulse")
 FOLDER: Final = ROOT / "demo"
-SIMULATOR: Final = "engine.simulator"
-VIEW: Final = "engine.view"
-CLI: Final = "engine.cli"
 DEFAULT_PORT: Final = 8080
 READY_S: Final = 60.0
 READY_PER_HOST_S: Final = 0.1
@@ -225,8 +223,8 @@ class Demo:
 
 def demo_users() -> list[BrokerUser]:
     """The users of the demo's broker, with passwords nobody else knows."""
-    tags = {SIMULATOR: ("impersonator",)}
-    return [BrokerUser(name, secrets.token_urlsafe(16), tags=tags.get(name, ())) for name in (SIMULATOR, VIEW, CLI)]
+    rights = {SIMULATOR: simulator_rights()} | {name: engine_rights()[name] for name in (VIEW, CLI)}
+    return [BrokerUser(name, secrets.token_urlsafe(16), its) for name, its in rights.items()]
 
 
 def check_port(port: int) -> None:

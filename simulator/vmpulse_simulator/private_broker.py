@@ -26,7 +26,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
-from vmpulse_simulator.broker_files import LOOPBACK, BrokerUser, environment, free_ports, write_files
+from vmpulse_simulator.broker_files import ADMINISTRATOR, LOOPBACK, BrokerUser, environment, free_ports, write_files
 from vmpulse_simulator.errors import BrokerCommandError, BrokerError, BrokerStartError, BrokerUnavailable
 
 __all__ = ["BrokerUser", "PrivateBroker", "broker_available"]
@@ -77,7 +77,7 @@ class PrivateBroker:
         identity = secrets.token_hex(4)
         self.node = f"vmpulse-{identity}@localhost"
         self.home = ((root or Path(".vmpulse")) / f"broker-{identity}").absolute()
-        self.users = tuple(users) or (BrokerUser("vmpulse", secrets.token_urlsafe(12), tags=("administrator",)),)
+        self.users = tuple(users) or (BrokerUser("vmpulse", secrets.token_urlsafe(12), ADMINISTRATOR),)
         self.ports = free_ports()
         self._plugins = ["rabbitmq_management"] * management + ["rabbitmq_prometheus"] * prometheus
         self._extra_config = extra_config

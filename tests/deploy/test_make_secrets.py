@@ -16,7 +16,7 @@ from tests.deploy.compose_file import ROOT, composed, example
 
 SCRIPT = ROOT / "deploy" / "make_secrets.py"
 OPERATING = ROOT / "docs" / "operating.md"
-DOCUMENTED = ("engine.view", "engine.cli", "h001")
+DOCUMENTED = ("engine.view", "engine.cli", "engine.worker", "engine.warehouse", "h001")
 
 
 def make(folder: Path, *hosts: str, more: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:

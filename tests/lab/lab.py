@@ -20,6 +20,7 @@ import libvirt
 
 from tests.lab.libvirt_pair import FIRST
 from tests.lab.private_libvirt import PrivateLibvirt
+from vmpulse_contract.rights import CLI, VIEW, engine_rights, host_rights, view_rights
 from vmpulse_simulator.child_process import GUARD
 from vmpulse_simulator.private_broker import BrokerUser, PrivateBroker
 
@@ -27,10 +28,10 @@ HOST: Final = "lab-host"
 PEER: Final = "lab-peer"
 """The second host, which is there only while a check migrates something."""
 USERS: Final = (
-    BrokerUser(HOST, "lab-host-password"),
-    BrokerUser(PEER, "lab-peer-password"),
-    BrokerUser("engine.view", "lab-view-password"),
-    BrokerUser("engine.cli", "lab-cli-password"),
+    BrokerUser(HOST, "lab-host-password", host_rights(HOST)),
+    BrokerUser(PEER, "lab-peer-password", host_rights(PEER)),
+    BrokerUser(VIEW, "lab-view-password", view_rights()),
+    BrokerUser(CLI, "lab-cli-password", engine_rights()[CLI]),
 )
 TICK_S: Final = 3.0
 UNRESPONSIVE_S: Final = 6.0

@@ -17,6 +17,7 @@ import pytest
 from aiormq.exceptions import ProbableAuthenticationError
 
 from tests.conftest import require_broker
+from vmpulse_contract.rights import host_rights
 from vmpulse_simulator import private_broker
 from vmpulse_simulator.broker_files import PORTS, BrokerUser, definitions, free_ports
 from vmpulse_simulator.errors import BrokerError, BrokerStartError, BrokerUnavailable
@@ -68,7 +69,7 @@ def test_free_ports_are_distinct_and_nobodys_default() -> None:
 
 def test_definitions_hold_no_password_in_clear() -> None:
     """What is written to disk has hashed passwords and exactly the users that were asked for."""
-    written = json.dumps(definitions([BrokerUser("h001", "very secret", topics={"vmpulse.rpc": ("a", "b")})]))
+    written = json.dumps(definitions([BrokerUser("h001", "very secret", host_rights("h001"))]))
     assert "very secret" not in written
     assert "guest" not in written
     assert '"exchange": "vmpulse.rpc"' in written

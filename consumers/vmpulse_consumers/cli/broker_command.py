@@ -1,0 +1,162 @@
+"""``vmpulse broker``: RabbitMQ's users, rights and policies, written, applied and compared."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from vmpulse_consumers.broker.drift import drift, unlisted_hosts
+from vmpulse_consumers.broker.management import Management
+from vmpulse_consumers.broker.user_list import defined, passwords_in, read_hosts, wanted_rights
+from vmpulse_contract.errors import SettingsError
+from vmpulse_contract.identity import HOST_ID
+from vmpulse_edges.broker_definitions import definitions
+from vmpulse_edges.settings_source import read_secret
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from vmpulse_consumers.cli import Subparsers
+    from vmpulse_contract.rights import Rights
+
+MANAGEMENT_URL: Final = "http://127.0.0.1:15672"
+MOST_SHOWN: Final = 100
+DESCRIPTION: Final = """\
+RabbitMQ's users, rights and policies: one user for each host, named like the host, that can speak for itself alone; the
+engine's users with the least that each needs; and bounds for queues.
+"""
+NOTES: Final = """\
+FILE lists hosts, one name a line; `#` begins a comment. FOLDER has a file with the password of each user, named like
+the user; those that are missing are made, for their owner alone.
+
+examples:
+  vmpulse broker definitions --hosts hosts.txt --passwords /etc/vmpulse/broker > definitions.json
+  vmpulse broker apply --hosts hosts.txt --passwords /etc/vmpulse/broker --admin-password-file admin.password
+  vmpulse broker check --hosts hosts.txt --admin-password-file admin.password
+
+exit codes:
+  0    done; nothing differs
+  1    the broker refuses, a file cannot be used, or `check` found what differs
+  2    the command line is wrong
+"""
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Add ``broker`` with its actions."""
+    parser = subparsers.add_parser(
+        "broker",
+        help="RabbitMQ's users, rights and policies",
+        description=DESCRIPTION,
+        epilog=NOTES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    shown = actions.add_parser("definitions", help="print the definitions that a node loads at its start")
+    applied = actions.add_parser("apply", help="put them into a running broker")
+    checked = actions.add_parser("check", help="compare a running broker with them, and name what differs")
+    for action in (shown, applied, checked):
+        _add_list_options(action, passwords=action is not checked)
+    for action in (applied, checked):
+        _add_broker_options(action)
+    applied.add_argument(
+        "--prune", action="store_true", help="remove users of hosts that are not listed; their connections end"
+    )
+
+
+def _add_list_options(parser: argparse.ArgumentParser, *, passwords: bool) -> None:
+    parser.add_argument("--hosts", metavar="FILE", required=True, type=Path, help="the list of hosts")
+    parser.add_argument(
+        "--passwords", metavar="FOLDER", required=passwords, type=Path, help="where each user's password is, or is made"
+    )
+    parser.add_argument("--view", metavar="NAME", default="main", help="the view's name (default: main)")
+    parser.add_argument("--vhost", metavar="NAME", default="/", help="the virtual host (default: /)")
+    parser.add_argument(
+        "--simulator", action="store_true", help="with engine.simulator, which may speak for any host: for trials only"
+    )
+
+
+def _add_broker_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--management-url",
+        metavar="URL",
+        default=MANAGEMENT_URL,
+        help=f"its management API (default: {MANAGEMENT_URL})",
+    )
+    parser.add_argument("--admin", metavar="USER", default="admin", help="a user with the tag administrator")
+    parser.add_argument("--admin-password-file", metavar="FILE", required=True, help="file with its password")
+
+
+class Wanted(NamedTuple):
+    """What the command line asks for. ``passwords`` is empty where none are given; ``made``: those that are new."""
+
+    rights: dict[str, Rights]
+    passwords: dict[str, str]
+    made: list[str]
+    vhost: str
+
+    def document(self, hashes: Mapping[str, str]) -> dict[str, Any]:
+        """The definitions; *hashes* that fit are kept."""
+        passwords = self.passwords or dict.fromkeys(self.rights, "")
+        return definitions(defined(self.rights, passwords, hashes), self.vhost)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do it. Raises ConsumerError and SettingsError."""
+    wanted = _wanted(args)
+    if wanted.made:
+        _say(f"made {len(wanted.made)} passwords in {args.passwords}")
+    if args.action == "definitions":
+        sys.stdout.write(json.dumps(wanted.document({}), indent=2) + "\n")
+        return 0
+    password = read_secret("--admin-password-file", args.admin_password_file)
+    with Management(args.management_url, args.admin, password or "") as broker:
+        return _apply(wanted, broker, prune=args.prune) if args.action == "apply" else _check(wanted, broker)
+
+
+def _wanted(args: argparse.Namespace) -> Wanted:
+    if not HOST_ID.fullmatch(args.view):
+        raise SettingsError("--view", args.view, "1 to 63 of a-z, 0-9, - and _")
+    rights = wanted_rights(read_hosts(args.hosts), args.view, simulator=args.simulator)
+    passwords, made = ({}, []) if args.passwords is None else passwords_in(args.passwords, rights)
+    return Wanted(rights, passwords, made, args.vhost)
+
+
+def _apply(wanted: Wanted, broker: Management, *, prune: bool) -> int:
+    found = broker.definitions()
+    hashes = {user["name"]: user.get("password_hash", "") for user in found.get("users", ())}
+    document = wanted.document(hashes)
+    before = drift(document, found, wanted.passwords, wanted.vhost)
+    broker.put(document)
+    gone = unlisted_hosts(document, found, wanted.vhost)
+    for name in gone if prune else ():
+        broker.delete_user(name)
+        _say(f"removed user {name}")
+    if gone and not prune:
+        _say(f"users with a host's rights that are not listed: {len(gone)}, among them {gone[0]}; --prune removes them")
+    left = drift(document, broker.definitions(), wanted.passwords, wanted.vhost)
+    _say(f"{broker.url}: {len(wanted.rights)} users; {len(before)} things differed, {len(left)} do now")
+    _show(left)
+    return 0
+
+
+def _check(wanted: Wanted, broker: Management) -> int:
+    found = broker.definitions()
+    amiss = drift(wanted.document({}), found, wanted.passwords, wanted.vhost)
+    _show(amiss)
+    if not amiss:
+        _say(f"{broker.url}: {len(wanted.rights)} users, nothing differs")
+    return 1 if amiss else 0
+
+
+def _show(amiss: list[str]) -> None:
+    for one in amiss[:MOST_SHOWN]:
+        sys.stdout.write(f"{one}\n")
+    if len(amiss) > MOST_SHOWN:
+        sys.stdout.write(f"and {len(amiss) - MOST_SHOWN} more\n")
+
+
+def _say(words: str) -> None:
+    sys.stderr.write(f"{words}\n")

@@ -1,0 +1,98 @@
+"""RabbitMQ definitions: users with their rights, and policies, as the document that a node loads or takes over HTTP.
+
+Passwords are in it as RabbitMQ keeps them, salted and hashed. This module needs the standard library alone.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import secrets
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, NamedTuple
+
+from vmpulse_contract.rights import Rights
+
+HASHING: Final = "rabbit_password_hashing_sha256"
+SALT_BYTES: Final = 4
+POLICIES: Final[Mapping[str, tuple[str, Mapping[str, int | str]]]] = {
+    # Requests wait 5 s at most for an agent, and an asker for its answers; what piles up beyond is of nobody's use.
+    "vmpulse-rpc": (r"^vmpulse\.(rpc|replies)\.", {"max-length": 10_000, "message-ttl": 10_000}),
+    # Queues that outlive their readers; those that vmpulse declares have narrower bounds, of which the least holds.
+    "vmpulse-readers": (
+        r"^vmpulse\.(view|capture|worker|warehouse|dead)(\.|$)",
+        {"max-length": 1_000_000, "max-length-bytes": 1 << 30, "overflow": "drop-head"},
+    ),
+}
+"""Name -> (pattern of queues, what holds for them): bounds for queues that a reader declared without any."""
+
+
+class DefinedUser(NamedTuple):
+    """A user to define, with a password as ``password_hash`` gives it."""
+
+    name: str
+    hash: str
+    rights: Rights
+
+
+def password_hash(password: str, salt: bytes | None = None) -> str:
+    """RabbitMQ's rabbit_password_hashing_sha256: base64 of a 4-byte salt and the hash of salt and password."""
+    salt = secrets.token_bytes(SALT_BYTES) if salt is None else salt
+    return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode("ascii")
+
+
+def is_password(password: str, hashed: str) -> bool:
+    """Whether a hash is of this password; not for one that is none."""
+    try:
+        salt = base64.b64decode(hashed, validate=True)[:SALT_BYTES]
+    except ValueError:
+        return False
+    return hmac.compare_digest(password_hash(password, salt), hashed)
+
+
+def definitions(users: Iterable[DefinedUser], vhost: str = "/", *, policies: bool = True) -> dict[str, Any]:
+    """The document, for one virtual host."""
+    known = tuple(users)
+    return {
+        "vhosts": [{"name": vhost}],
+        "users": [_user(user) for user in known],
+        "permissions": [
+            {
+                "user": user.name,
+                "vhost": vhost,
+                "configure": user.rights.configure,
+                "write": user.rights.write,
+                "read": user.rights.read,
+            }
+            for user in known
+        ],
+        "topic_permissions": [
+            {"user": user.name, "vhost": vhost, "exchange": exchange, "write": write, "read": read}
+            for user in known
+            for exchange, (write, read) in user.rights.topics.items()
+        ],
+        "policies": [_policy(name, vhost) for name in POLICIES] if policies else [],
+    }
+
+
+def _user(user: DefinedUser) -> dict[str, Any]:
+    return {
+        "name": user.name,
+        "password_hash": user.hash,
+        "hashing_algorithm": HASHING,
+        "tags": ",".join(user.rights.tags),
+        "limits": dict(user.rights.limits),
+    }
+
+
+def _policy(name: str, vhost: str) -> dict[str, Any]:
+    pattern, bounds = POLICIES[name]
+    return {
+        "name": name,
+        "vhost": vhost,
+        "pattern": pattern,
+        "apply-to": "queues",
+        "priority": 0,
+        "definition": dict(bounds),
+    }

@@ -1,0 +1,1 @@
+"""The broker's users and their rights, on a real broker."""

@@ -1,0 +1,57 @@
+"""A node with the users, rights and policies that `vmpulse broker` defines, for hosts and the engine."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import aio_pika
+import pytest
+
+from tests.conftest import require_broker
+from vmpulse_consumers.broker.user_list import wanted_rights
+from vmpulse_contract import topology
+from vmpulse_contract.identity import HostId
+from vmpulse_contract.rights import VIEW
+from vmpulse_simulator.broker_files import ADMINISTRATOR
+from vmpulse_simulator.private_broker import BrokerUser, PrivateBroker
+
+HOSTS = (HostId("h001"), HostId("h0011"), HostId("h002"))
+"""The first, one whose name begins like it, and another."""
+ADMIN = BrokerUser("admin", "admin-password", ADMINISTRATOR)
+
+
+@pytest.fixture(scope="session")
+def guarded_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateBroker]:
+    """The node, with RabbitMQ's management API."""
+    require_broker()
+    rights = wanted_rights(HOSTS, "main", simulator=False)
+    users = [BrokerUser(name, f"{name}-password", its) for name, its in rights.items()]
+    with PrivateBroker(root=tmp_path_factory.mktemp("guarded"), users=[ADMIN, *users], management=True) as node:
+        asyncio.run(_declare(node))
+        yield node
+        node.kill()
+
+
+async def _declare(node: PrivateBroker) -> None:
+    """What a view declares at its start, as its user."""
+    async with await aio_pika.connect(node.url(VIEW)) as connection:
+        channel = await connection.channel()
+        for exchange in topology.EXCHANGES:
+            await channel.declare_exchange(exchange, aio_pika.ExchangeType.TOPIC, durable=True)
+        for queue in (topology.view_queue("main"), topology.dead_queue()):
+            declared = await channel.declare_queue(queue.name, durable=True, arguments=dict(queue.arguments))
+            for exchange, key in queue.bindings:
+                await declared.bind(exchange, key)
+
+
+@pytest.fixture
+async def of_h002(guarded_broker: PrivateBroker) -> AsyncIterator[None]:
+    """The agent of another host is connected: its exclusive rpc queue is there and bound."""
+    async with await aio_pika.connect(guarded_broker.url("h002")) as connection:
+        channel = await (await connection.channel()).get_underlay_channel()
+        queue = topology.rpc_queue(HostId("h002"))
+        await channel.queue_declare(queue.name, exclusive=True)
+        for exchange, key in queue.bindings:
+            await channel.queue_bind(queue.name, exchange, key)
+        yield
