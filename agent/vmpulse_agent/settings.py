@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta, Struct
 
 from vmpulse_contract import broker_url, limits
-from vmpulse_contract.broker_url import BrokerUrl
+from vmpulse_contract.broker_url import BrokerUrl, TlsFiles
 from vmpulse_contract.errors import SettingsError
 from vmpulse_contract.identity import HOST_ID_ALLOWED, HostId, host_id, host_id_from_fqdn
 from vmpulse_edges.logs import LogFormat, LogLevel
@@ -64,6 +64,15 @@ class AgentSettings(Struct, frozen=True, kw_only=True):
     ] = "amqp://127.0.0.1:5672/"
     broker_password_file: Annotated[
         str, Meta(description="file with the broker's password, instead of one in broker_url; empty: none")
+    ] = ""
+    broker_ca_file: Annotated[
+        str, Meta(description="file with the broker's authority, PEM; empty: the system's authorities")
+    ] = ""
+    broker_cert_file: Annotated[
+        str, Meta(description="file with our certificate, PEM; without a password it stands for one; empty: none")
+    ] = ""
+    broker_key_file: Annotated[
+        str, Meta(description="file with the certificate's key, PEM; empty: it is in broker_cert_file")
     ] = ""
     tick_s: Annotated[
         float,
@@ -122,7 +131,8 @@ def broker_of(settings: AgentSettings, host: HostId, password: str | None) -> Br
     scheme, separator, rest = text.partition("://")
     if separator and "@" not in rest.partition("/")[0]:
         text = f"{scheme}://{host}@{rest}"
-    url = broker_url.parse("broker_url", text, password)
+    tls = TlsFiles(settings.broker_ca_file, settings.broker_cert_file, settings.broker_key_file)
+    url = broker_url.parse("broker_url", text, password, tls)
     if url.user != host:
         raise SettingsError("broker_url", str(url), f"a broker user named like the host, {host}, or none in the URL")
     return url

@@ -7,7 +7,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from vmpulse_contract import broker_url
-from vmpulse_contract.broker_url import BrokerUrl
+from vmpulse_contract.broker_url import BrokerUrl, TlsFiles
 from vmpulse_edges.logs import LogFormat, LogLevel
 
 VIEW_PREFIX = "VMPULSE_VIEW_"
@@ -30,12 +30,22 @@ PasswordFile = Annotated[
     str, Meta(description="file with the broker's password, instead of one in broker_url; empty: none")
 ]
 
+CaFile = Annotated[str, Meta(description="file with the broker's authority, PEM; empty: the system's authorities")]
+CertFile = Annotated[
+    str,
+    Meta(description="file with our certificate, PEM; without a password it stands for one; empty: none"),
+]
+KeyFile = Annotated[str, Meta(description="file with the certificate's key, PEM; empty: it is in broker_cert_file")]
+
 
 class ViewSettings(Struct, frozen=True, kw_only=True):
     """Settings of ``vmpulse view``."""
 
     broker_url: Url = "amqp://engine.view@127.0.0.1:5672/"
     broker_password_file: PasswordFile = ""
+    broker_ca_file: CaFile = ""
+    broker_cert_file: CertFile = ""
+    broker_key_file: KeyFile = ""
     name: Name = "main"
     store: Annotated[
         str,
@@ -55,6 +65,9 @@ class CallSettings(Struct, frozen=True, kw_only=True):
 
     broker_url: Url = "amqp://engine.cli@127.0.0.1:5672/"
     broker_password_file: PasswordFile = ""
+    broker_ca_file: CaFile = ""
+    broker_cert_file: CertFile = ""
+    broker_key_file: KeyFile = ""
 
 
 class CaptureSettings(Struct, frozen=True, kw_only=True):
@@ -62,8 +75,12 @@ class CaptureSettings(Struct, frozen=True, kw_only=True):
 
     broker_url: Url = "amqp://engine.view@127.0.0.1:5672/"
     broker_password_file: PasswordFile = ""
+    broker_ca_file: CaFile = ""
+    broker_cert_file: CertFile = ""
+    broker_key_file: KeyFile = ""
 
 
 def broker_of(settings: ViewSettings | CallSettings | CaptureSettings, password: str | None) -> BrokerUrl:
     """The broker's address; *password* is the password file's content, if one is set. Raises SettingsError."""
-    return broker_url.parse("broker_url", settings.broker_url, password)
+    tls = TlsFiles(settings.broker_ca_file, settings.broker_cert_file, settings.broker_key_file)
+    return broker_url.parse("broker_url", settings.broker_url, password, tls)

@@ -8,11 +8,23 @@ from urllib.parse import quote, unquote, urlsplit
 from vmpulse_contract.errors import SettingsError
 
 ALLOWED: Final = "amqp://USER:PASSWORD@HOST:PORT/VHOST or amqps://..., where /VHOST may be left out"
+LOOPBACK: Final = frozenset({"localhost", "::1"})
 DEFAULT_PORTS: Final = {"amqp": 5672, "amqps": 5671}
 
 
+class TlsFiles(NamedTuple):
+    """Files of a TLS connection, all PEM; empty: the system's authorities, and no certificate of ours."""
+
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
+
+
 class BrokerUrl(NamedTuple):
-    """A broker's address and credentials."""
+    """A broker's address and credentials.
+
+    With a certificate and without a password the certificate is who we are (SASL EXTERNAL).
+    """
 
     scheme: str
     user: str
@@ -20,6 +32,17 @@ class BrokerUrl(NamedTuple):
     host: str
     port: int
     vhost: str
+    tls: TlsFiles = TlsFiles()
+
+    @property
+    def external(self) -> bool:
+        """Whether our certificate stands for user and password."""
+        return bool(self.tls.cert_file) and not self.password
+
+    @property
+    def is_open(self) -> bool:
+        """Whether password and messages go over a network that others may listen to."""
+        return self.scheme == "amqp" and self.host not in LOOPBACK and not self.host.startswith("127.")
 
     def __str__(self) -> str:
         """For people and logs: everything but the password."""
@@ -30,16 +53,17 @@ class BrokerUrl(NamedTuple):
         return f"BrokerUrl({self})"
 
 
-def parse(setting: str, text: str, password: str | None = None) -> BrokerUrl:
+def parse(setting: str, text: str, password: str | None = None, tls: TlsFiles | None = None) -> BrokerUrl:
     """Read a broker's address.
 
     Args:
         setting: the setting's name, for the error.
         text: the URL.
         password: replaces the one in the URL, so that a secret can stand in a file of its own.
+        tls: for an ``amqps`` URL.
 
     Raises:
-        SettingsError: the password is not shown.
+        SettingsError: the password is not shown. Also for TLS files that nothing would come of.
     """
     try:
         parts = urlsplit(text)
@@ -50,7 +74,18 @@ def parse(setting: str, text: str, password: str | None = None) -> BrokerUrl:
         raise SettingsError(setting, _without_password(text), ALLOWED)
     secret = unquote(parts.password or "") if password is None else password
     vhost = unquote(parts.path[1:]) or "/"
-    return BrokerUrl(parts.scheme, unquote(parts.username), secret, parts.hostname, port, vhost)
+    return BrokerUrl(parts.scheme, unquote(parts.username), secret, parts.hostname, port, vhost, _fitting(tls, text))
+
+
+def _fitting(tls: TlsFiles | None, text: str) -> TlsFiles:
+    """Give the TLS files. Raises SettingsError for any beside a URL without TLS, and for a key without certificate."""
+    tls = tls or TlsFiles()
+    if any(tls) and not text.startswith("amqps://"):
+        given = next(f"broker_{name}" for name, value in zip(tls._fields, tls, strict=True) if value)
+        raise SettingsError(given, next(filter(None, tls)), "nothing beside a URL without TLS; amqps://... has it")
+    if tls.key_file and not tls.cert_file:
+        raise SettingsError("broker_key_file", tls.key_file, "nothing without broker_cert_file")
+    return tls
 
 
 def _without_password(text: str) -> str:

@@ -12,6 +12,7 @@ import aiormq
 
 from vmpulse_contract import topology
 from vmpulse_edges.errors import BrokerError, BrokerRefused, BrokerUnreachable
+from vmpulse_edges.tls import alert, client_context, distrust
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -34,8 +35,15 @@ QUEUE_DELETED: Final = BrokerUnreachable("a queue of ours was deleted")
 """What ``reporter`` is told when the broker cancels a consumer of ours."""
 
 
+def warn_if_open(url: BrokerUrl) -> None:
+    """Say once, at a program's start, that whoever listens on the network reads all of it."""
+    if url.is_open:
+        log.warning("the password for %s and all messages go over the network in clear; use amqps://", url)
+
+
 async def connect(url: BrokerUrl, name: str) -> AbstractConnection:
     """Open a connection. Raises BrokerUnreachable or BrokerRefused, with the remedy in the message."""
+    context = client_context(url.tls) if url.scheme == "amqps" else None
     try:
         # Not aio_pika's own timeout: it connects in a task of its own, whose refusal nobody hears if we are cancelled.
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
@@ -45,9 +53,11 @@ async def connect(url: BrokerUrl, name: str) -> AbstractConnection:
                 login=url.user,
                 password=url.password,
                 virtualhost=url.vhost,
-                ssl=url.scheme == "amqps",
+                auth="external" if url.external else None,
                 client_properties={"connection_name": name},
                 heartbeat=topology.HEARTBEAT_S,
+                ssl=context is not None,
+                ssl_context=context,
             )
     except (aiormq.exceptions.ProbableAuthenticationError, aiormq.exceptions.AuthenticationError) as error:
         raise BrokerRefused(
@@ -66,6 +76,15 @@ async def connect(url: BrokerUrl, name: str) -> AbstractConnection:
             f"{url.user!r} has permissions for it"
         ) from error
     except (OSError, UnicodeError, aiormq.exceptions.AMQPError, StopAsyncIteration, TimeoutError) as error:
+        if distrusted := distrust(error):
+            raise BrokerRefused(
+                f"the certificate of the broker at {url} is not trusted: {distrusted}; name the file of its authority "
+                f"with broker_ca_file, and check that the certificate is for {url.host!r}"
+            ) from error
+        if refused := alert(error):
+            raise BrokerRefused(
+                f"the broker at {url} refuses our TLS: {refused}; check broker_cert_file, and the broker's log"
+            ) from error
         raise BrokerUnreachable(
             f"no broker answers at {url}: {explain(error)}; check that RabbitMQ runs there and the address"
         ) from error

@@ -72,6 +72,7 @@ class PrivateBroker:
         users: Iterable[BrokerUser] = (),
         management: bool = False,
         prometheus: bool = False,
+        plugins: Iterable[str] = (),
         extra_config: str = "",
     ) -> None:
         identity = secrets.token_hex(4)
@@ -79,7 +80,7 @@ class PrivateBroker:
         self.home = ((root or Path(".vmpulse")) / f"broker-{identity}").absolute()
         self.users = tuple(users) or (BrokerUser("vmpulse", secrets.token_urlsafe(12), ADMINISTRATOR),)
         self.ports = free_ports()
-        self._plugins = ["rabbitmq_management"] * management + ["rabbitmq_prometheus"] * prometheus
+        self._plugins = ["rabbitmq_management"] * management + ["rabbitmq_prometheus"] * prometheus + [*plugins]
         self._extra_config = extra_config
         self._guard: subprocess.Popen[bytes] | None = None
         self._abandoned = False

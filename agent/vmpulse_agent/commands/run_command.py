@@ -27,6 +27,7 @@ from vmpulse_agent.settings import PREFIX, AgentSettings, broker_of, host_of
 from vmpulse_agent.tombstone_file import TombstoneFile
 from vmpulse_contract.settings import add_flags
 from vmpulse_edges import logs, sd_notify
+from vmpulse_edges.amqp_connection import warn_if_open
 from vmpulse_edges.settings_source import load, read_secret
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
     url = broker_of(settings, host, read_secret("broker_password_file", settings.broker_password_file))
     facts = host_facts(settings, socket.getfqdn())
     logs.configure(settings.log_level, settings.log_format)
+    warn_if_open(url)
     measure = LoopMeasure()
     with asyncio.Runner(loop_factory=lambda: watched_loop(measure)) as runner:
         runner.run(_until_told(settings, host, url, facts, sd_notify.from_environment(os.environ), measure))

@@ -18,6 +18,7 @@ from vmpulse_consumers.settings import VIEW_PREFIX, ViewSettings, broker_of
 from vmpulse_consumers.store import Keeper
 from vmpulse_contract.settings import add_flags
 from vmpulse_edges import logs, sd_notify
+from vmpulse_edges.amqp_connection import warn_if_open
 from vmpulse_edges.settings_source import load, read_secret
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
     settings = load(ViewSettings, args, VIEW_PREFIX)
     url = broker_of(settings, read_secret("broker_password_file", settings.broker_password_file))
     logs.configure(settings.log_level, settings.log_format)
+    warn_if_open(url)
     uvloop.run(_until_told(settings, url))
     return 0
 
