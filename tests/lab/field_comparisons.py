@@ -282,7 +282,8 @@ def _share(counter: str) -> Callable[[Seen, Heard], Between]:
 
 
 def _load(seen: Seen, heard: Heard) -> Between:
-    readings = seen.log.between(seen.vm, heard.asked - 3 * TICK_S, heard.had)
+    # Around: while a guest reboots its monitor may keep the log from reading anything for seconds.
+    readings = seen.log.around(seen.vm, heard.asked - 3 * TICK_S, heard.had)
     loads = [reading.values["host.load"] / 100 for reading in readings]
     return Between(min(loads) - 0.02, max(loads) + 0.02)
 
@@ -291,7 +292,7 @@ def _memory(name: str) -> Callable[[Seen, Heard], Between]:
     """The host's memory as read in the last ticks; free stands for available."""
 
     def memory(seen: Seen, heard: Heard) -> Between:
-        readings = seen.log.between(seen.vm, heard.asked - 3 * TICK_S, heard.had)
+        readings = seen.log.around(seen.vm, heard.asked - 3 * TICK_S, heard.had)
         sizes = [reading.values[f"host.{name}"] >> 10 for reading in readings]
         return Between(min(sizes) - 32, max(sizes) + 32)
 
