@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from vmpulse_consumers.cli import Command
 
-COMMANDS: Final = ("view", "vms", "vm", "hosts", "host", "call", "watch", "replay", "broker", "health")
+COMMANDS: Final = ("view", "vms", "vm", "hosts", "host", "call", "watch", "replay", "broker", "token", "health")
 """Each is the module ``vmpulse_consumers.cli.<name>_command``; one that is not installed is left out."""
 DESCRIPTION: Final = "What every VM of the fleet is doing."
 EXIT_CODES: Final = """\

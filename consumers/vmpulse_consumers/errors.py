@@ -3,6 +3,8 @@
     ConsumerError                 exit code 1
     ├── NotInstalled                the distribution was installed without what this command needs
     ├── PortTaken                   the HTTP address is in use or not ours
+    ├── TokensUnusable              the file of the HTTP API's tokens cannot be read, or a line of it is none
+    ├── CertificateUnusable         the HTTP API's certificate or key cannot be used
     ├── StoreUnusable               the file that keeps the view's memory cannot be opened, read or written
     │   ├── StoreInUse                another view has it open
     │   ├── StoreTooNew               a newer vmpulse has written it
@@ -36,6 +38,14 @@ class NotInstalled(ConsumerError):
 
 class PortTaken(ConsumerError):
     """The HTTP API cannot listen where it should."""
+
+
+class TokensUnusable(ConsumerError):
+    """The file of the HTTP API's tokens cannot be read or written, or a line of it is none."""
+
+
+class CertificateUnusable(ConsumerError):
+    """The HTTP API's certificate or key cannot be used."""
 
 
 class StoreUnusable(ConsumerError):

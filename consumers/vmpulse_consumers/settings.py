@@ -56,6 +56,22 @@ class ViewSettings(Struct, frozen=True, kw_only=True):
     ] = ""
     http_host: Annotated[str, Meta(description="address of the HTTP API")] = "127.0.0.1"
     http_port: Port = 8080
+    http_cert_file: Annotated[
+        str, Meta(description="file with the HTTP API's certificate, PEM: it is served with TLS then; empty: without")
+    ] = ""
+    http_key_file: Annotated[
+        str, Meta(description="file with that certificate's key, PEM; empty: it is in http_cert_file")
+    ] = ""
+    http_tokens_file: Annotated[
+        str, Meta(description="file with who may ask the HTTP API for what, by `vmpulse token`; empty: all may all")
+    ] = ""
+    insecure: Annotated[
+        bool,
+        Meta(
+            description="serve the HTTP API beyond loopback without TLS or without tokens",
+            extra={"allowed": "true or false"},
+        ),
+    ] = False
     log_level: Annotated[LogLevel, Meta(description="least severity logged")] = LogLevel.INFO
     log_format: Annotated[LogFormat, Meta(description="text for people, json for machines")] = LogFormat.TEXT
 

@@ -78,7 +78,7 @@ def test_agent_is_asked_where_its_environment_has_it(environment: dict[str, str]
 
 
 @pytest.mark.parametrize(
-    "address", ["", "127.0.0.1:9178", "https://x", "http://x/healthz", "http://x:y", "http://x:0", "http://u@x"]
+    "address", ["", "127.0.0.1:9178", "ftp://x", "http://x/healthz", "http://x:y", "http://x:0", "http://u@x"]
 )
 def test_wrong_addresses(address: str) -> None:
     """What is no address is a wrong setting, by the name it was given under."""

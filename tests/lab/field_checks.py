@@ -107,8 +107,8 @@ class Walk:
     def compare(self, phase: str) -> int:
         """Compare all fields of all guests; gives how often that was tried.
 
-        The guest agents' may settle. Any other that does not hold is held to the next report as well: ours is a bound on
-        what a sample of unknown moment may have read, and one in some thousands falls outside. Two in a row are wrong.
+        The guest agents' may settle. Any other that does not hold is held to the next report as well: ours is a bound
+        on what a sample of unknown moment may have read, and one in thousands falls outside. Two in a row are wrong.
         """
         end = time.monotonic() + SETTLE_S
         missed = False

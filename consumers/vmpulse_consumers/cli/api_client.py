@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 from urllib.parse import quote, urlsplit
@@ -13,6 +14,8 @@ import msgspec
 from vmpulse_consumers.cli.replies import ErrorReply
 from vmpulse_consumers.errors import ViewBusy, ViewRefused, ViewUnreachable
 from vmpulse_contract.errors import SettingsError
+from vmpulse_edges.settings_source import read_secret
+from vmpulse_edges.tls import LEAST, distrust, reason
 
 if TYPE_CHECKING:
     import argparse
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 
 DEFAULT_API: Final = "http://127.0.0.1:8080"
 VARIABLE: Final = "VMPULSE_API"
+TOKEN_VARIABLE: Final = "VMPULSE_API_TOKEN_FILE"  # noqa: S105 - a name
+CA_VARIABLE: Final = "VMPULSE_API_CA_FILE"
 TIMEOUT_S: Final = 5.0
 
 T = TypeVar("T")
@@ -31,6 +36,12 @@ def add_address_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--api", metavar="URL", help=f"the view's address (default: ${VARIABLE}, or else {DEFAULT_API})"
     )
+    parser.add_argument(
+        "--token-file", metavar="FILE", help=f"file with a token of `vmpulse token` (default: ${TOKEN_VARIABLE})"
+    )
+    parser.add_argument(
+        "--ca-file", metavar="FILE", help=f"the authority of an https view (default: ${CA_VARIABLE}, or the system's)"
+    )
 
 
 def add_api_options(parser: argparse.ArgumentParser) -> None:
@@ -39,21 +50,42 @@ def add_api_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the API's JSON instead of a table")
 
 
+def open_api(args: argparse.Namespace) -> Api:
+    """Give the API that the command line means; what it leaves out the environment says. Raises SettingsError."""
+    address, url = _given(args.api, "--api", VARIABLE, DEFAULT_API)
+    token_setting, token_file = _given(args.token_file, "--token-file", TOKEN_VARIABLE, "")
+    ca_setting, ca_file = _given(args.ca_file, "--ca-file", CA_VARIABLE, "")
+    return Api(_checked(address, url), read_secret(token_setting, token_file), _trusting(ca_setting, ca_file))
+
+
+def _given(value: str | None, option: str, variable: str, default: str) -> tuple[str, str]:
+    """Give the name and value of what is set: the option, the environment's variable, or the default."""
+    return (option, value) if value is not None else (variable, os.environ.get(variable) or default)
+
+
+def _trusting(setting: str, ca_file: str) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=ca_file or None)
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError(setting, ca_file, f"a readable PEM file with an authority ({reason(error)})") from error
+    context.minimum_version = LEAST
+    return context
+
+
 class Api:
     """The API of one view; a context manager.
 
     Args:
-        given: the address given as ``--api``, or None to take the environment's or the default.
-
-    Raises:
-        SettingsError: the address is none.
+        url: its address, checked.
+        token: shown to it; None: none.
+        trusted: the authorities that may have signed an https view's certificate.
     """
 
-    def __init__(self, given: str | None) -> None:
-        setting, url = ("--api", given) if given is not None else (VARIABLE, os.environ.get(VARIABLE) or DEFAULT_API)
-        self.url = _checked(setting, url)
+    def __init__(self, url: str, token: str | None, trusted: ssl.SSLContext) -> None:
+        self.url = url
+        headers = {} if token is None else {"authorization": f"Bearer {token.strip()}"}
         # Proxies are for the world outside; a view is addressed directly.
-        self._client = httpx.Client(base_url=self.url, timeout=TIMEOUT_S, trust_env=False)
+        self._client = httpx.Client(base_url=url, timeout=TIMEOUT_S, trust_env=False, headers=headers, verify=trusted)
 
     def __enter__(self) -> Self:
         return self
@@ -108,6 +140,9 @@ class Api:
             raise self._unreachable(error) from error
 
     def _unreachable(self, error: httpx.TransportError) -> ViewUnreachable:
+        if distrusted := distrust(error):
+            remedy = f"name the file of its authority with --ca-file or {CA_VARIABLE}, and check the address"
+            return ViewUnreachable(f"the certificate of the view at {self.url} is not trusted: {distrusted}; {remedy}")
         reason = str(error) or type(error).__name__
         remedy = f"start one there with `vmpulse view`, or name another with --api or {VARIABLE}"
         return ViewUnreachable(f"no view answers at {self.url} ({reason}); {remedy}")
@@ -117,6 +152,8 @@ class Api:
             fault = msgspec.json.decode(reply.content, type=ErrorReply).error
         except msgspec.MsgspecError:
             return f"{self.url} answers with HTTP status {reply.status_code} and is no view; check --api or {VARIABLE}"
+        if reply.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN} and "token" in fault.what:
+            return f"{fault.what}; give a token with --token-file or {TOKEN_VARIABLE}"
         return f"{fault.what}; allowed: {fault.allowed}" if fault.allowed else fault.what
 
     def read(self, raw: bytes, kind: type[T]) -> T:
@@ -142,14 +179,14 @@ def segment(text: str) -> str:
 
 
 def _checked(setting: str, url: str) -> str:
-    allowed = "http://HOST:PORT, without a path"
+    allowed = "http://HOST:PORT or https://HOST:PORT, without a path"
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
         raise SettingsError(setting, url, allowed) from error
-    if parts.scheme != "http" or not parts.hostname or port == 0 or parts.username is not None:
+    if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0 or parts.username is not None:
         raise SettingsError(setting, url, allowed)
     if parts.path not in {"", "/"} or parts.query or parts.fragment:
         raise SettingsError(setting, url, allowed)
-    return f"http://{parts.netloc}"
+    return f"{parts.scheme}://{parts.netloc}"

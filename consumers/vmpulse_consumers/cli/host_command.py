@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from vmpulse_consumers.cli.api_client import Api, add_api_options, segment
+from vmpulse_consumers.cli.api_client import add_api_options, open_api, segment
 from vmpulse_consumers.cli.replies import HostReply
 from vmpulse_consumers.cli.tables import UNKNOWN, Column, console, duration, pairs, shown, table
 
@@ -26,7 +26,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the host. Raises ConsumerError and SettingsError."""
-    with Api(args.api) as api:
+    with open_api(args) as api:
         # As in vm_command: an empty name would make it the list's path.
         raw = api.get(f"/api/v1/hosts/{segment(args.id or ' ')}")
         if args.json:

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from vmpulse_consumers.cli import hosts_forget
-from vmpulse_consumers.cli.api_client import Api, add_api_options
+from vmpulse_consumers.cli.api_client import add_api_options, open_api
 from vmpulse_consumers.cli.paging import add_paging_options, fetch
 from vmpulse_consumers.cli.replies import HostReply
 from vmpulse_consumers.cli.tables import Column, console, duration, number, shown, table
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     if args.action is not None:
         return hosts_forget.run(args)
     parameters = {name: getattr(args, name) for name in ("state", "label", "text", "sort")}
-    with Api(args.api) as api:
+    with open_api(args) as api:
         page, raw = fetch(api, "hosts", parameters, args, LARGEST)
         if args.json:
             sys.stdout.write(raw.decode() + "\n")

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from vmpulse_consumers.cli.api_client import Api, add_api_options, segment
+from vmpulse_consumers.cli.api_client import add_api_options, open_api, segment
 from vmpulse_consumers.cli.replies import ForgottenReply, HostReply
 from vmpulse_consumers.cli.tables import console, shown
 
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     """Forget the host, if that is wanted. Raises ConsumerError and SettingsError."""
     # As in vm_command: an empty name would make it the list's path.
     path = f"/api/v1/hosts/{segment(args.host or ' ')}"
-    with Api(args.api) as api:
+    with open_api(args) as api:
         if sys.stdin.isatty() and not args.yes and not _confirmed(api.read(api.get(path), HostReply)):
             sys.stderr.write("nothing was forgotten\n")
             return 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import ipaddress
 import logging
 import os
 import signal
@@ -13,9 +14,13 @@ from typing import TYPE_CHECKING, Final
 import uvloop
 
 from vmpulse_consumers.http import EventStreams, build_app, listen, serve_on
+from vmpulse_consumers.http.access import Guarded
+from vmpulse_consumers.http.certificate import Certificate
+from vmpulse_consumers.http.token_file import TokenFile
 from vmpulse_consumers.service import ViewService
 from vmpulse_consumers.settings import VIEW_PREFIX, ViewSettings, broker_of
 from vmpulse_consumers.store import Keeper
+from vmpulse_contract.errors import SettingsError
 from vmpulse_contract.settings import add_flags
 from vmpulse_edges import logs, sd_notify
 from vmpulse_edges.amqp_connection import warn_if_open
@@ -61,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
     """Run until SIGTERM or SIGINT; then stop cleanly."""
     settings = load(ViewSettings, args, VIEW_PREFIX)
     url = broker_of(settings, read_secret("broker_password_file", settings.broker_password_file))
+    check_exposure(settings)
     logs.configure(settings.log_level, settings.log_format)
     warn_if_open(url)
     uvloop.run(_until_told(settings, url))
@@ -87,10 +93,33 @@ def _first(error: BaseException) -> BaseException:
     return error
 
 
+def check_exposure(settings: ViewSettings) -> None:
+    """Raise SettingsError if the HTTP API would be open to strangers, or a setting of it would do nothing."""
+    if settings.http_key_file and not settings.http_cert_file:
+        raise SettingsError("http_key_file", settings.http_key_file, "nothing without http_cert_file")
+    closed = settings.http_cert_file and settings.http_tokens_file
+    if not closed and not settings.insecure and not _is_loopback(settings.http_host):
+        allowed = (
+            "loopback; or with http_cert_file and http_tokens_file; or with insecure, where something else protects it"
+        )
+        raise SettingsError("http_host", settings.http_host, allowed)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 async def _serve(settings: ViewSettings, url: BrokerUrl) -> None:
+    clock = asyncio.get_running_loop().time
+    tokens = TokenFile(Path(settings.http_tokens_file), clock) if settings.http_tokens_file else None
+    certificate = Certificate(settings.http_cert_file, settings.http_key_file) if settings.http_cert_file else None
     listener = listen(settings.http_host, settings.http_port)
     host, port = listener.getsockname()[:2]
-    log.info("HTTP API at http://%s:%d/api/v1/vms", f"[{host}]" if ":" in host else host, port)
+    scheme = "http" if certificate is None else "https"
+    log.info("HTTP API at %s://%s:%d/api/v1/vms", scheme, f"[{host}]" if ":" in host else host, port)
     service = ViewService(url, settings.name, keeper=Keeper(Path(settings.store)) if settings.store else None)
     if not settings.store:
         log.info("nothing outlives this view: after a restart it asks for everything anew; --store FILE keeps it")
@@ -98,7 +127,10 @@ async def _serve(settings: ViewSettings, url: BrokerUrl) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(_keep_told(service))
         await service.restore()
-        group.create_task(serve_on(app, listener))
+        guarded = Guarded(app, tokens, clock)
+        group.create_task(serve_on(guarded, listener, None if certificate is None else certificate.context))
+        if certificate is not None:
+            group.create_task(certificate.keep())
         group.create_task(service.run())
 
 

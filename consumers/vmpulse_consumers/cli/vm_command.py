@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from vmpulse_consumers.cli.api_client import Api, add_api_options, segment
+from vmpulse_consumers.cli.api_client import add_api_options, open_api, segment
 from vmpulse_consumers.cli.device_tables import show_device_stats
 from vmpulse_consumers.cli.replies import DevicesReply, VmReply
 from vmpulse_consumers.cli.tables import Column, console, duration, number, pairs, shown, table
@@ -30,7 +30,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the VM. Raises ConsumerError and SettingsError."""
-    with Api(args.api) as api:
+    with open_api(args) as api:
         # A path that ends in "/" would be the list's; a blank is an id that the view refuses with the right words.
         raw = api.get(f"/api/v1/vms/{segment(args.id or ' ')}{'/devices' if args.devices else ''}")
         if args.json:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Final
 
-from vmpulse_consumers.cli.api_client import Api, add_api_options
+from vmpulse_consumers.cli.api_client import add_api_options, open_api
 from vmpulse_consumers.cli.paging import add_paging_options, fetch
 from vmpulse_consumers.cli.replies import VmReply
 from vmpulse_consumers.cli.tables import NARROW, Column, console, duration, number, shown, table
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     names = ("host", "label", "status", "freshness", "text", "sort")
     parameters = {name: getattr(args, name) for name in names}
     parameters |= {name: "true" for name in ("split_brain", "sections") if getattr(args, name)}
-    with Api(args.api) as api:
+    with open_api(args) as api:
         page, raw = fetch(api, "vms", parameters, args, LARGEST)
         if args.json:
             sys.stdout.write(raw.decode() + "\n")

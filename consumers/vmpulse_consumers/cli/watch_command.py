@@ -9,7 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from vmpulse_consumers.cli.api_client import Api, add_address_option
+from vmpulse_consumers.cli.api_client import Api, add_address_option, open_api
 from vmpulse_consumers.errors import ViewBusy, ViewUnreachable
 from vmpulse_consumers.settings import CLI_PREFIX, CaptureSettings
 from vmpulse_contract.errors import SettingsError
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     """Print events until interrupted. Raises ConsumerError and SettingsError; ViewUnreachable only at the start."""
     if args.raw is not None:
         return _capture(args)
-    with Api(args.api) as api:
+    with open_api(args) as api:
         Watch(api, {"type": args.type, "host": args.host, "vm": args.vm}, args.after).run()
     return 0
 

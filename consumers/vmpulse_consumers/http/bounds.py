@@ -9,6 +9,8 @@ from litestar.enums import HttpMethod, ScopeType
 from vmpulse_consumers.http.refusals import Fault, body_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
 URL_BYTES: Final = 2048
@@ -30,7 +32,7 @@ class Bounded:
         if scope["type"] == ScopeType.HTTP:
             refusal = _refusal(scope)
             if refusal is not None:
-                await _reply(send, *refusal)
+                await reply(send, *refusal)
                 return
             if scope["method"] == "HEAD":
                 # The server below leaves the body out by the scope that it has itself.
@@ -51,13 +53,15 @@ def _refusal(scope: HTTPScope) -> tuple[int, Fault] | None:
     return None
 
 
-async def _reply(send: Send, status: int, fault: Fault) -> None:
+async def reply(send: Send, status: int, fault: Fault, more: Iterable[tuple[bytes, bytes]] = ()) -> None:
+    """Answer a request with an error, and close its connection; *more* are headers."""
     body = body_of(fault)
     # Closing spares reading the body that nobody wants.
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
         (b"connection", b"close"),
+        *more,
     ]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": False})

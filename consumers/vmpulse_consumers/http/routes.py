@@ -10,6 +10,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 from msgspec import Struct
 
+from vmpulse_consumers.http.access import KNOWN_KEY
 from vmpulse_consumers.http.host_forgetting import Forgotten, forget, refuse_pages
 from vmpulse_consumers.http.host_list import HostDetail, HostPage, host_detail, host_page
 from vmpulse_consumers.http.queries import HostQuery, VmQuery, documented, read
@@ -110,9 +111,11 @@ def fleet_routes(view: View, clock: Callable[[], float]) -> list[HTTPRouteHandle
         return Health()
 
     @get("/readyz", summary="Whether the view is ready (200) or why it is not (503)")
-    async def readyz() -> Response[Readiness]:
+    async def readyz(request: AnyRequest) -> Response[Readiness]:
         reasons = view.not_ready(clock())
-        return Response(Readiness(not reasons, reasons), status_code=503 if reasons else 200)
+        # Reasons name hosts: not for those who may not read.
+        told = reasons if request.scope["state"].get(KNOWN_KEY, True) else []
+        return Response(Readiness(not reasons, told), status_code=503 if reasons else 200)
 
     return [show_fleet, healthz, readyz]
 

@@ -15,6 +15,7 @@ from vmpulse_consumers.http.bounds import Bounded
 from vmpulse_consumers.http.connection import STATE_KEY, Connection
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Iterator
 
     from litestar.types import ASGIApp
@@ -65,9 +66,9 @@ async def serve(app: ASGIApp, host: str, port: int) -> None:
     await serve_on(app, listen(host, port))
 
 
-async def serve_on(app: ASGIApp, listener: socket.socket) -> None:
-    """Serve *app* on a socket that ``listen`` gave, until cancelled; then close within 2 s."""
-    server = _Server(_config(app))
+async def serve_on(app: ASGIApp, listener: socket.socket, context: ssl.SSLContext | None = None) -> None:
+    """Serve *app* on a socket that ``listen`` gave, until cancelled; then close within 2 s. *context*: for TLS."""
+    server = _Server(_config(app, context))
     serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
     try:
         await asyncio.shield(serving)
@@ -99,7 +100,7 @@ class _Protocol(H11Protocol):
         super().shutdown()
 
 
-def _config(app: ASGIApp) -> uvicorn.Config:
+def _config(app: ASGIApp, context: ssl.SSLContext | None) -> uvicorn.Config:
     return uvicorn.Config(
         Bounded(app),
         http=_Protocol,
@@ -116,4 +117,5 @@ def _config(app: ASGIApp) -> uvicorn.Config:
         timeout_graceful_shutdown=GRACEFUL_S,
         limit_concurrency=CONNECTIONS,
         h11_max_incomplete_event_size=HEAD_BYTES,
+        ssl_context_factory=None if context is None else lambda _config, _default: context,
     )

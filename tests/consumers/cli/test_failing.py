@@ -62,7 +62,7 @@ async def test_refusals_say_what_is_allowed(api: str, arguments: tuple[str, ...]
 
 
 @pytest.mark.parametrize(
-    "url", ["https://127.0.0.1:1", "127.0.0.1:8080", "http://", "http://h:0", "http://h:x", "http://h/x", "http://u@h"]
+    "url", ["ftp://127.0.0.1:1", "127.0.0.1:8080", "http://", "http://h:0", "http://h:x", "http://h/x", "http://u@h"]
 )
 async def test_address_that_is_none(url: str) -> None:
     """An address that is no http://HOST:PORT is a wrong setting: exit code 2, and the line names where it stands."""

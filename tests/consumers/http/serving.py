@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator
 
-from litestar import Litestar
+from litestar.types import ASGIApp
 
 from tests.consumers.http.stocked_view import Fleet
 from vmpulse_consumers.http import build_app, listen, serve_on
 
 
 @contextlib.asynccontextmanager
-async def served(fleet: Fleet, app: Litestar | None = None) -> AsyncIterator[str]:
-    """Give the URL of the fleet's API, or of another app."""
+async def served(fleet: Fleet, app: ASGIApp | None = None, context: ssl.SSLContext | None = None) -> AsyncIterator[str]:
+    """Give the URL of the fleet's API, or of another app; with a context it is served with TLS."""
     app = app or build_app(fleet.view, fleet.clock, fleet.events)
     listener = listen("127.0.0.1", 0)
     port = listener.getsockname()[1]
-    serving = asyncio.create_task(serve_on(app, listener))
+    serving = asyncio.create_task(serve_on(app, listener, context))
     try:
-        yield f"http://127.0.0.1:{port}"
+        yield f"{'http' if context is None else 'https'}://127.0.0.1:{port}"
     finally:
         serving.cancel()
         with contextlib.suppress(asyncio.CancelledError):
