@@ -55,13 +55,6 @@ class HostDetail(HostRow, frozen=True, kw_only=True, omit_defaults=True, rename=
     tombstones: list[Ended]
 
 
-def named(host: Host, name: str) -> bool:
-    """Whether *name* means this host: by its id, its FQDN or its UUID, in any case."""
-    wanted = name.casefold()
-    # Compared where it is present only: an absent fact is like no name, not even an empty one.
-    return any(wanted == fact.casefold() for fact in (host.id, host.facts.fqdn, host.facts.host_uuid) if fact)
-
-
 def labelled(hosts: Iterable[Host], labels: tuple[str, ...]) -> Iterator[Host]:
     """The hosts that have all of *labels*, each ``key:value``."""
     wanted = {tuple(label.split(":", 1)) for label in labels}
@@ -71,7 +64,7 @@ def labelled(hosts: Iterable[Host], labels: tuple[str, ...]) -> Iterator[Host]:
 def find_host(view: View, name: str) -> Host:
     """Give the host that *name* means. Raises Refused (404; 409 where it means several)."""
     found = [host for host in view.hosts.values() if host.id == name]
-    found = found or [host for host in view.hosts.values() if named(host, name)]
+    found = found or [host for host in view.hosts.values() if host.named(name)]
     if not found:
         allowed = "a host's id, FQDN or UUID; GET /api/v1/hosts lists them"
         raise Refused(404, f"there is no host {shorten(name)}", "path", allowed)

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from vmpulse_consumers.http import census
 from vmpulse_consumers.http.census import FRESHNESS, Census
-from vmpulse_consumers.http.host_list import labelled, named
+from vmpulse_consumers.http.host_list import labelled
 from vmpulse_consumers.http.queries import STATUSES, VmQuery
 from vmpulse_consumers.http.refusals import Refused
 from vmpulse_consumers.view.host import WIDTH
@@ -50,7 +50,7 @@ def vm_page(view: View, now: float, query: VmQuery) -> VmPage:
         return _page(view, now, query, len(view.vms), page_of_ids(list(view.vms), query))
     hosts = list(labelled(view.hosts.values(), query.label))
     if query.host is not None:
-        hosts = [host for host in hosts if named(host, query.host)]
+        hosts = [host for host in hosts if host.named(query.host)]
     found = census.take(view, hosts, now)
     matching, moving = _matching(found, query), _in_transit(view, now, query, hosts)
     if by_id:

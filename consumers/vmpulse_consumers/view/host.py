@@ -185,6 +185,12 @@ class Host:
         """Whether all that is shown of it is what a view before this one has kept, and no agent has been confirmed."""
         return self.state is HostState.SYNCING and not self.confirmed
 
+    def named(self, name: str) -> bool:
+        """Whether *name* means this host: by its id, its FQDN or its UUID, in any case."""
+        wanted = name.casefold()
+        # Compared where it is present only: an absent fact is like no name, not even an empty one.
+        return any(wanted == fact.casefold() for fact in (self.id, self.facts.fqdn, self.facts.host_uuid) if fact)
+
     def claim_state(self, vm: VmId) -> ClaimState:
         """How the host's word on a VM stands."""
         row = self.index.get(vm)
