@@ -28,10 +28,20 @@ CORES = (
     "vmpulse_consumers.view",
     "vmpulse_consumers.events.description",
     "vmpulse_consumers.events.log",
+    "vmpulse_consumers.capture.records",
+    "vmpulse_consumers.capture.recording",
+    "vmpulse_consumers.capture.replaying",
+    "vmpulse_consumers.capture.digest",
 )
 # What no core may load, not even through others; asked of a fresh interpreter.
 HEAVY = {"asyncio", "socket", "aio_pika", "aiormq", "libvirt", "prometheus_client", "numpy", "threading"}
-MAY_LOAD = {"vmpulse_consumers.view": {"numpy"}, "vmpulse_consumers.events.description": {"numpy"}}
+MAY_LOAD = {
+    "vmpulse_consumers.view": {"numpy"},
+    "vmpulse_consumers.events.description": {"numpy"},
+    "vmpulse_consumers.capture.recording": {"numpy"},
+    "vmpulse_consumers.capture.replaying": {"numpy"},
+    "vmpulse_consumers.capture.digest": {"numpy"},
+}
 # The interpreter itself loads these, so a core's own import statements are read instead: time and chance are inputs.
 NONDETERMINISTIC = {"time", "datetime", "random", "os", "secrets"}
 NONDETERMINISTIC_NAMES = {"uuid.uuid1", "uuid.uuid4"}

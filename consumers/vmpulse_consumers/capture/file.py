@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final, Self
 
-from vmpulse_consumers.capture.records import Header, Reading, Record, write_header
+from vmpulse_consumers.capture.records import REMEDY, Header, Reading, Record, write_header
 from vmpulse_consumers.errors import CaptureUnreadable, CaptureUnwritable
 
 if TYPE_CHECKING:
@@ -30,14 +30,23 @@ class CaptureFile:
     def __init__(self, path: Path, header: Header) -> None:
         self.path = path
         self.bytes = 0
+        self.discarded = False
+        self._begun = False
+        self._failed: CaptureUnwritable | None = None
         try:
             # It holds what guests and hosts say: for its owner alone.
-            self._file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+            self._file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb", buffering=0)
         except FileExistsError as error:
             raise CaptureUnwritable(f"{path} is there already; name a file that is not") from error
         except OSError as error:
             raise CaptureUnwritable(f"{path} cannot be written: {error.strerror}; name a file elsewhere") from error
-        self.write([write_header(header)])
+        try:
+            self.write([write_header(header)])
+            self._begun = True
+        except CaptureUnwritable:
+            self._file.close()
+            self.discard()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -45,19 +54,35 @@ class CaptureFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        try:
+            self._file.close()
+        except OSError as failure:
+            raise self._unwritable(failure) from failure
 
     def write(self, records: Iterable[bytes]) -> None:
         """Append records, and hand them to the system: what is written survives the end of this program."""
+        if self._failed is not None:
+            # A record may stand there half written: nothing may follow it.
+            raise self._failed
+        left = memoryview(b"".join(records))
         try:
-            for record in records:
-                self._file.write(record)
-                self.bytes += len(record)
-            self._file.flush()
+            while left:
+                written = self._file.write(left)
+                self.bytes += written
+                left = left[written:]
         except OSError as error:
-            raise CaptureUnwritable(
-                f"{self.path} cannot be written: {error.strerror}; what it has so far can be replayed"
-            ) from error
+            self._failed = self._unwritable(error)
+            raise self._failed from error
+
+    def discard(self) -> None:
+        """Remove the file: nothing was captured, and it would be in the way of the next attempt."""
+        self.discarded = True
+        self.path.unlink(missing_ok=True)
+
+    def _unwritable(self, error: OSError) -> CaptureUnwritable:
+        kept = f"; `vmpulse replay {self.path}` reads what it has so far" if self._begun else ""
+        remedy = f"make room or name a file elsewhere{kept}"
+        return CaptureUnwritable(f"{self.path} cannot be written: {error.strerror}; {remedy}")
 
 
 def read_capture(path: Path) -> Iterator[Header | Record]:
@@ -75,4 +100,4 @@ def read_capture(path: Path) -> Iterator[Header | Record]:
     except OSError as error:
         raise CaptureUnreadable(f"{path} cannot be read: {error.strerror}") from error
     if empty:
-        raise CaptureUnreadable(f"{path} is empty; a capture is what `vmpulse watch --raw FILE` writes")
+        raise CaptureUnreadable(f"{path} is empty; {REMEDY}")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import msgspec
+from typing import TYPE_CHECKING
 
-from vmpulse_consumers.capture.records import RecordKind, write_record
+from vmpulse_consumers.capture.records import TOO_LONG_BYTES, RecordKind, write_record
 from vmpulse_consumers.view import Request, View
+from vmpulse_contract import limits, wire
 from vmpulse_contract.errors import ContractError, VerbError
 from vmpulse_contract.identity import HostId
 from vmpulse_contract.verbs import AnyReply
+
+if TYPE_CHECKING:
+    from vmpulse_consumers.capture.records import Argument
 
 
 class RecordingView(View):
@@ -27,12 +31,14 @@ class RecordingView(View):
 
     def receive(self, exchange: str, routing_key: str, user_id: str | None, body: bytes, now: float) -> None:
         """Apply one stream message, as any view does."""
-        self._note(now, RecordKind.RECEIVE, exchange, routing_key, user_id, body)
+        # What is longer than any message may be is refused unread, and no reader would take the record.
+        kept = body if len(body) <= limits.MESSAGE_BYTES.maximum else min(len(body), TOO_LONG_BYTES)
+        self._note(now, RecordKind.RECEIVE, exchange, routing_key, user_id, kept)
         super().receive(exchange, routing_key, user_id, body, now)
 
     def replied(self, request: Request, reply: AnyReply, now: float) -> None:
-        """Apply an answer, as any view does."""
-        self._note(now, RecordKind.REPLIED, request.number, request.verb, msgspec.msgpack.encode(reply))
+        """Apply an answer, as any view does. Raises MessageTooBig for one that is too long to be written down."""
+        self._note(now, RecordKind.REPLIED, request.number, request.verb, wire.write(reply))
         super().replied(request, reply, now)
 
     def request_failed(self, request: Request, error: ContractError, now: float) -> None:
@@ -67,9 +73,10 @@ class RecordingView(View):
 
     def forget(self, host_id: HostId, now: float) -> None:
         """Forget a host, as any view does."""
-        self._note(now, RecordKind.FORGET, host_id)
+        if host_id in self.hosts:
+            self._note(now, RecordKind.FORGET, host_id)
         super().forget(host_id, now)
 
-    def _note(self, now: float, kind: RecordKind, *arguments: str | bytes | int | None) -> None:
+    def _note(self, now: float, kind: RecordKind, *arguments: Argument) -> None:
         if not self._within:
             self._records.append(write_record(now, kind, *arguments))

@@ -11,14 +11,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
+from vmpulse_consumers.capture.digest import digest
 from vmpulse_consumers.capture.file import CaptureFile
 from vmpulse_consumers.capture.recording import RecordingView
 from vmpulse_consumers.capture.records import Header, RecordKind, write_record
-from vmpulse_consumers.capture.replaying import digest
 from vmpulse_consumers.service import ViewService
 from vmpulse_consumers.settings import CLI_PREFIX, CaptureSettings, broker_of
 from vmpulse_contract import topology
 from vmpulse_edges import logs
+from vmpulse_edges.errors import BrokerRefused
 from vmpulse_edges.logs import LogFormat, LogLevel
 from vmpulse_edges.settings_source import load, read_secret
 
@@ -65,9 +66,19 @@ async def _capture(url: BrokerUrl, path: Path) -> None:
                 group.create_task(service.run())
                 group.create_task(_write(view, file))
                 group.create_task(_tell(service, file))
+        except* BrokerRefused:
+            file.discard()
+            raise
         finally:
-            file.write([*view.drain_records(), write_record(service.clock(), RecordKind.END, digest(view))])
-            _say(f"{path}: {_summary(view, file)}; `vmpulse replay {path}` rebuilds this view")
+            if not file.discarded:
+                _end(view, file, service.clock())
+
+
+def _end(view: RecordingView, file: CaptureFile, now: float) -> None:
+    # The inputs first: a view that is broken enough to have no digest is worth its capture most of all.
+    file.write(view.drain_records())
+    file.write([write_record(now, RecordKind.END, digest(view))])
+    _say(f"{file.path}: {_summary(view, file)}; `vmpulse replay {file.path}` rebuilds this view")
 
 
 async def _write(view: RecordingView, file: CaptureFile) -> None:

@@ -55,6 +55,10 @@ class Devices:
         said = self._said.get(vm)
         return said if said is not None and said.token == token else None
 
+    def told(self) -> tuple[int, list[tuple[VmId, DeviceSaid]]]:
+        """The number of the last report, and all that is held, by VM."""
+        return self._number, sorted(self._said.items())
+
     def drop(self, vm: VmId) -> None:
         """The host lists the VM no more."""
         self._said.pop(vm, None)

@@ -1,96 +1,25 @@
-"""A capture rebuilds the view that it was taken of, whatever happened; and a file that is none costs nothing."""
+"""A capture rebuilds the view that it was taken of, whatever happened."""
 
 from __future__ import annotations
 
 import contextlib
-import random
+import resource
+from collections.abc import Iterator
 from pathlib import Path
 
-import msgpack
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from tests.consumers.view.back_to_back import MIGRATED, Table
+from tests.consumers.capture.histories import captured, eventful, recording, replayed
 from vmpulse_consumers.capture.file import CaptureFile, read_capture
-from vmpulse_consumers.capture.recording import RecordingView
-from vmpulse_consumers.capture.records import (
-    MAGIC,
-    RECORD_BYTES,
-    VERSION,
-    Header,
-    Reading,
-    Record,
-    RecordKind,
-    write_header,
-    write_record,
-)
-from vmpulse_consumers.capture.replaying import Replay, digest
+from vmpulse_consumers.capture.records import TOO_LONG_BYTES, Header, RecordKind, write_record
 from vmpulse_consumers.errors import CaptureUnreadable, CaptureUnwritable
 from vmpulse_consumers.view.rows import fleet_row, host_row, vm_row
-from vmpulse_contract import verbs
-from vmpulse_contract.errors import HostDidNotAnswer, MessageError, MistypedMessage
+from vmpulse_contract import limits, verbs
+from vmpulse_contract.errors import HostDidNotAnswer, MessageTooBig, MistypedMessage
 from vmpulse_contract.identity import HostId
 
-HEADER = write_header(Header("vmpulse test", 1000.0))
-
-
-def eventful(seed: int) -> tuple[Table, list[bytes]]:
-    """A table with a history of losses, restarts, migrations, refusals and failures, and its capture."""
-    lots = random.Random(seed)  # noqa: S311 - a history to be repeated, not a secret
-    table = Table(3)
-    table.view = view = RecordingView(table.now)
-    view.canary(table.now)
-    for _ in range(40):
-        act(lots, table, view)
-        if lots.random() < 0.3:
-            hosts = list(table.hosts.values())
-            for delivery in list(lots.choice(hosts).queue):
-                if lots.random() < 0.5:
-                    table.hosts[delivery.host].queue.remove(delivery)
-        table.step()
-        view.drain_events()
-    end = write_record(table.now, RecordKind.END, digest(view))
-    return table, [write_header(Header("vmpulse test", view.started)), *view.drain_records(), end]
-
-
-def act(lots: random.Random, table: Table, view: RecordingView) -> None:
-    """Something happens."""
-    host = lots.choice(list(table.hosts.values()))
-    running = [vm for vm, domain in host.domains.items() if domain.token]
-    match lots.randrange(8):
-        case 0 if running:
-            host.stop_vm(lots.choice(running), table.now)
-        case 1 if running:
-            host.undefine_vm(lots.choice(running), table.now, MIGRATED)
-        case 2:
-            host.begin(table.now, table.next_epoch())
-        case 3:
-            table.dead ^= {host.id}
-        case 4:
-            with pytest.raises(MessageError):
-                view.receive("vmpulse.runtime", host.id, host.id, b"\xc1", table.now)
-        case 5:
-            view.reconnected(table.now)
-        case 6 if view.hosts.get(host.id) is not None and view.hosts[host.id].state == "lost":
-            view.forget(host.id, table.now)
-        case _:
-            if running:
-                host.domains[lots.choice(running)].user = f"user-{lots.random()}"
-
-
-def replayed(raw: bytes) -> Replay:
-    """The view that a capture rebuilds."""
-    reading, replay = Reading(), None
-    for record in reading.feed(raw):
-        if isinstance(record, Header):
-            replay = Replay(record.began)
-        else:
-            assert replay is not None
-            replay.apply(record)
-    assert replay is not None
-    return replay
+TOO_LONG = limits.MESSAGE_BYTES.maximum + 1
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -98,8 +27,7 @@ def test_a_capture_rebuilds_the_view(seed: int) -> None:
     """Every row of VMs, hosts and the fleet is what the captured view says, and the digest agrees."""
     table, records = eventful(seed)
     replay = replayed(b"".join(records))
-    assert replay.same is True
-    assert replay.at == table.now
+    assert (replay.same, replay.at, replay.faults, replay.applied) == (True, table.now, [], len(records) - 1)
     view, now = table.view, table.now
     assert {vm: vm_row(replay.view, now, kept, with_claims=True) for vm, kept in replay.view.vms.items()} == {
         vm: vm_row(view, now, kept, with_claims=True) for vm, kept in view.vms.items()
@@ -127,10 +55,7 @@ def test_a_capture_that_was_cut_off_replays_to_its_last_record() -> None:
 
 def test_a_failure_within_a_tick_is_no_input() -> None:
     """What the view does by itself is not written down a second time."""
-    view = RecordingView(0.0)
-    view.canary(0.0)
-    table = Table()
-    table.view = view
+    table, view = recording()
     table.deliver()
     (request,) = view.drain_requests(table.now)
     view.drain_records()
@@ -142,9 +67,7 @@ def test_a_failure_within_a_tick_is_no_input() -> None:
 
 def test_an_answer_that_did_not_fit_is_replayed() -> None:
     """The view refuses it, the question is put off, and the capture goes on past both."""
-    table = Table()
-    table.view = view = RecordingView(table.now)
-    view.canary(table.now)
+    table, view = recording()
     table.deliver()
     (request,) = view.drain_requests(table.now)
     reply = verbs.read_reply(request.verb, table.host.answer(request, table.now))
@@ -154,9 +77,76 @@ def test_an_answer_that_did_not_fit_is_replayed() -> None:
     for _ in range(3):
         table.step()
     table.assert_equal()
-    end = write_record(table.now, RecordKind.END, digest(view))
-    replay = replayed(b"".join([write_header(Header("x", view.started)), *view.drain_records(), end]))
+    replay = replayed(captured(view, table.now))
     assert (replay.same, replay.faults) == (True, [])
+
+
+def test_a_failure_that_comes_after_its_question_was_given_up_is_replayed() -> None:
+    """A machine that was suspended gives up its questions, asks anew, and only then hears of the old ones."""
+    table, view = recording()
+    table.deliver()
+    (old,) = view.drain_requests(table.now)
+    table.now += 60
+    view.canary(table.now)
+    for _ in range(2):
+        view.tick(table.now)
+        table.now += 5
+    table.host.tick(table.now)
+    table.deliver()
+    assert [request.number for request in view.drain_requests(table.now)] != [old.number]
+    view.request_failed(old, HostDidNotAnswer("much later"), table.now)
+    for _ in range(15):
+        table.step()
+    replay = replayed(captured(view, table.now))
+    assert (replay.same, replay.faults) == (True, [])
+
+
+@pytest.mark.parametrize(
+    "exchange,rest",
+    [("vmpulse.runtime", ""), ("vmpulse.runtime", ".roster"), ("vmpulse.changes", ".info"), ("vmpulse.devices", "")],
+)
+def test_a_message_that_is_too_long_is_replayed_by_its_length(exchange: str, rest: str) -> None:
+    """It is refused unread, costs its host's budget, and takes no room in the capture."""
+    table, view = recording()
+    table.step()
+    host = table.host.id
+    for size in (TOO_LONG, 20 * TOO_LONG, 30 * TOO_LONG, 30 * TOO_LONG, TOO_LONG_BYTES + 1):
+        with contextlib.suppress(MessageTooBig):
+            view.receive(exchange, f"{host}{rest}", host, bytes(size), table.now)
+    table.step()
+    raw = captured(view, table.now)
+    assert view.counts.rejected["oversized"] > 0 < view.counts.over_budget
+    assert len(raw) < 100_000
+    replay = replayed(raw)
+    assert (replay.same, replay.faults) == (True, [])
+    assert vars(replay.view.counts) == vars(view.counts)
+
+
+def test_an_answer_that_is_too_long_to_be_written_down_is_refused() -> None:
+    """The view that records treats it as none, so the replay comes to the same."""
+    table, view = recording()
+    table.deliver()
+    (request,) = view.drain_requests(table.now)
+    reply = verbs.read_reply(request.verb, table.host.answer(request, table.now))
+    assert isinstance(reply, verbs.RosterReply)
+    assert reply.roster is not None
+    facts = msgspec.structs.replace(reply.roster.facts, fqdn="x" * TOO_LONG)
+    roster = msgspec.structs.replace(reply.roster, facts=facts)
+    with pytest.raises(MessageTooBig) as refused:
+        view.replied(request, msgspec.structs.replace(reply, roster=roster), table.now)
+    view.request_failed(request, refused.value, table.now)
+    for _ in range(3):
+        table.step()
+    table.assert_equal()
+    assert replayed(captured(view, table.now)).same is True
+
+
+def test_a_host_that_nobody_knows_is_forgotten_by_no_record() -> None:
+    """The view refuses it, and it changes nothing."""
+    table, view = recording()
+    with pytest.raises(KeyError):
+        view.forget(HostId("nobody"), table.now)
+    assert replayed(captured(view, table.now)).same is True
 
 
 # --- files ----------------------------------------------------------------------------------------------------------
@@ -168,7 +158,9 @@ def test_a_file_is_for_its_owner_and_never_overwritten(tmp_path: Path) -> None:
     with CaptureFile(path, Header("vmpulse test", 1.0)) as file:
         file.write([write_record(2.0, RecordKind.TICK)])
     assert path.stat().st_mode & 0o777 == 0o600
-    assert list(read_capture(path)) == [Header("vmpulse test", 1.0), Record(2.0, RecordKind.TICK, ())]
+    header, record = read_capture(path)
+    assert header == Header("vmpulse test", 1.0)
+    assert record[:3] == (2.0, RecordKind.TICK, ())
     with pytest.raises(CaptureUnwritable, match="is there already; name a file that is not"):
         CaptureFile(path, Header("vmpulse test", 1.0))
     with pytest.raises(CaptureUnwritable, match="cannot be written"):
@@ -184,51 +176,38 @@ def test_a_missing_or_empty_file_is_named(tmp_path: Path) -> None:
         list(read_capture(tmp_path / "empty"))
 
 
-@pytest.mark.parametrize(
-    "raw,words",
-    [
-        (b"\x01", "it is no capture"),
-        (msgpack.packb((MAGIC, VERSION + 1, "vmpulse 9", 1.0)), f"version {VERSION + 1}.*reads version {VERSION}"),
-        (HEADER + b"\xc1", "record 0 before byte"),
-        (HEADER + msgpack.packb((1.0, "nothing")), "record 1"),
-        (HEADER + msgpack.packb((1.0, "receive", 1, 2, 3, 4)), "does not have these arguments"),
-        (HEADER + msgpack.packb(("now", "tick")), "does not begin with a time"),
-        (HEADER + b"\xdd\xff\xff\xff\xff", "record 0"),
-    ],
-)
-def test_what_is_no_capture_is_said_to_be_none(raw: bytes, words: str) -> None:
-    """The error names the record and what is allowed, and nothing is allotted for what is only announced."""
-    with pytest.raises(CaptureUnreadable, match=words):
-        replayed(raw)
+@contextlib.contextmanager
+def file_size_limit(size: int) -> Iterator[None]:
+    """Let no file of this process become larger: what it writes beyond that fails as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_what_is_announced_too_long_is_not_waited_for() -> None:
-    """A record that says it is 4 GiB long ends the reading before it has taken as much as two records may."""
-    reading = Reading()
-    list(reading.feed(HEADER + b"\xc6\xff\xff\xff\xff"))
-    list(reading.feed(bytes(2 * RECORD_BYTES - 100)))
-    with pytest.raises(CaptureUnreadable):
-        list(reading.feed(bytes(200)))
+def test_nothing_follows_a_record_that_was_half_written(tmp_path: Path) -> None:
+    """The error says so with the remedy, again and again; what came before is read, though there is room again."""
+    path = tmp_path / "full.capture"
+    records = [write_record(float(at), RecordKind.TICK) for at in range(100)]
+    with CaptureFile(path, Header("vmpulse test", 0.0)) as file:
+        with (
+            file_size_limit(500),
+            pytest.raises(CaptureUnwritable, match=r"full\.capture cannot be written: .*make room"),
+        ):
+            file.write(records)
+        with pytest.raises(CaptureUnwritable, match=r"`vmpulse replay .*full\.capture` reads what it has"):
+            file.write(records)
+    assert path.stat().st_size == 500 == file.bytes
+    read = list(read_capture(path))[1:]
+    assert 0 < len(read) < 100
+    assert [record.at for record in read if not isinstance(record, Header)] == [float(at) for at in range(len(read))]
 
 
-def test_an_answer_that_was_never_asked_for_is_no_input() -> None:
-    """A capture that does not fit itself is refused."""
-    with pytest.raises(CaptureUnreadable, match="request 7 is answered that was never asked"):
-        replayed(HEADER + write_record(1.0, RecordKind.FAILED, 7, None, "x"))
-
-
-@given(st.binary(max_size=300))
-def test_any_bytes_after_a_header_cost_a_typed_error_at_most(raw: bytes) -> None:
-    """Hostile bytes end as CaptureUnreadable or as too little to be a record."""
-    reading = Reading()
-    with contextlib.suppress(CaptureUnreadable):
-        list(reading.feed(HEADER + raw))
-    assert reading.position <= len(HEADER + raw)
-
-
-def test_the_largest_message_fits_a_record() -> None:
-    """A message at the contract's limit can be captured and read."""
-    body = bytes(RECORD_BYTES - (64 << 10))
-    host = str(HostId("h" * 63))
-    found = list(Reading().feed(HEADER + write_record(1.0, RecordKind.RECEIVE, "vmpulse.runtime", host, host, body)))
-    assert found[1] == Record(1.0, RecordKind.RECEIVE, ("vmpulse.runtime", host, host, body))
+def test_a_capture_that_cannot_be_begun_leaves_no_file(tmp_path: Path) -> None:
+    """Not even its header could be written, and the name is free for the next attempt."""
+    path = tmp_path / "full.capture"
+    with file_size_limit(5), pytest.raises(CaptureUnwritable, match=r"make room or name a file elsewhere$"):
+        CaptureFile(path, Header("vmpulse test", 0.0))
+    assert not path.exists()

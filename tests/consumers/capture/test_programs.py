@@ -1,17 +1,28 @@
-"""``vmpulse watch --raw`` and ``vmpulse replay`` on a real broker, and views of two names on one fleet."""
+"""``vmpulse watch --raw`` and ``vmpulse replay`` as their users run them, and views of two names on one fleet."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import json
+import resource
 import signal
 import sys
 from pathlib import Path
+from typing import Final
 
 import pytest
 
-from tests.real_broker import address, agent_at_work, running_vm, simulated_host, unique, view_at_work
+from tests.real_broker import (
+    address,
+    agent_at_work,
+    ended,
+    running_vm,
+    simulated_host,
+    started,
+    unique,
+    view_at_work,
+)
 from tests.waiting import eventually
 from vmpulse_consumers.service import ViewService
 from vmpulse_consumers.view.rows import VmRow, vm_row
@@ -21,6 +32,12 @@ from vmpulse_simulator.hypervisor import SimulatedHypervisor
 from vmpulse_simulator.private_broker import PrivateBroker
 
 pytestmark = pytest.mark.broker
+
+PROGRAM: Final = "vmpulse_consumers"
+NO_RIGHTS: Final = """\
+rabbit_auth_backend_internal:add_user(<<"test.nobody">>, <<"secret">>, <<"test">>),
+rabbit_auth_backend_internal:set_permissions(<<"test.nobody">>, <<"/">>, <<"^$">>, <<"^$">>, <<"^$">>, <<"test">>).
+"""
 
 
 async def program(*arguments: str) -> asyncio.subprocess.Process:
@@ -110,22 +127,36 @@ async def test_a_capture_beside_a_view_rebuilds_what_it_says(broker: PrivateBrok
             watching.kill()
 
 
-@pytest.mark.parametrize(
-    "arguments,words,code",
-    [
-        (("watch", "--raw", "{there}"), "is there already; name a file that is not", 1),
-        (("watch", "--raw", "x", "--type", "vm.gone"), "nothing beside --raw", 2),
-        (("replay", "{missing}"), "cannot be read", 1),
-        (("replay", "{there}"), "it is no capture", 1),
-    ],
-)
-async def test_what_cannot_be_done_is_said_with_the_remedy(
-    tmp_path: Path, arguments: tuple[str, ...], words: str, code: int
-) -> None:
-    """One line on stderr, and the exit code that goes with it."""
-    there = tmp_path / "there"
-    there.write_bytes(b"\x01")
-    places = {"there": str(there), "missing": str(tmp_path / "missing")}
-    done = await program(*(argument.format(**places) for argument in arguments))
-    _, said = await asyncio.wait_for(done.communicate(), 15)
-    assert (words in said.decode(), done.returncode) == (True, code), said
+def watch(broker: PrivateBroker, path: Path) -> tuple[str, ...]:
+    """The command line that captures to a file."""
+    return ("watch", "--raw", str(path), "--broker-url", broker.url())
+
+
+async def test_a_full_disk_ends_the_capture_with_what_it_has(broker: PrivateBroker, tmp_path: Path) -> None:
+    """One line says so with the remedy, the exit code is 1, and what was written is replayed."""
+    hypervisor, path = simulated_host(unique("full")), tmp_path / "full.capture"
+    async with agent_at_work(hypervisor, address(broker)), started(PROGRAM, *watch(broker, path)) as (watching, err):
+        resource.prlimit(watching.pid, resource.RLIMIT_FSIZE, (4000, 4000))
+        assert await asyncio.wait_for(watching.wait(), 30) == 1
+        lines = err.read_text(encoding="utf-8").splitlines()
+    remedy = f"make room or name a file elsewhere; `vmpulse replay {path}` reads what it has so far"
+    assert lines[-1] == f"vmpulse: {path} cannot be written: File too large; {remedy}"
+    assert not any("Traceback" in line or "rebuilds this view" in line for line in lines)
+    assert path.stat().st_size == 4000
+    done = await ended(PROGRAM, "replay", str(path))
+    assert done.code == 0
+    assert done.lines[-1].endswith(
+        "the end of the capture was not reached: whether this is the captured view is not known"
+    )
+
+
+async def test_a_capture_that_the_broker_refuses_leaves_no_file(broker: PrivateBroker, tmp_path: Path) -> None:
+    """A wrong password, and a user without rights: one line, and the name is free for the next attempt."""
+    broker.ctl("eval", NO_RIGHTS)
+    for user in ("test.admin:wrong", "test.nobody:secret"):
+        path = tmp_path / "refused.capture"
+        url = f"amqp://{user}@127.0.0.1:{broker.port}/"
+        done = await ended(PROGRAM, "watch", "--raw", str(path), "--broker-url", url)
+        assert (done.code, len(done.lines)) == (1, 1), done.err
+        assert "refuse" in done.err
+        assert not path.exists()
