@@ -16,6 +16,7 @@
     ├── PasswordUnusable            a user's password file cannot be made or read, or is open to everybody
     ├── ManagementUnreachable       no management API of RabbitMQ answers
     ├── ManagementRefused           it answers with an error: wrong user, no administrator
+    ├── NotInCapture                what a replay is to show is not in its capture
     ├── ViewUnreachable             no view answers at the API's address
     └── ViewRefused                 the view answers with an error: unknown VM, bad filter
         └── ViewBusy                  it has no room for one more reader now
@@ -90,6 +91,10 @@ class ManagementUnreachable(ConsumerError):
 
 class ManagementRefused(ConsumerError):
     """RabbitMQ's management API answers with an error."""
+
+
+class NotInCapture(ConsumerError):
+    """What a replay is to show is not in its capture, as far as that was replayed."""
 
 
 class ViewUnreachable(ConsumerError):

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from vmpulse_consumers.cli.api_client import Api, add_address_option, open_api
+from vmpulse_consumers.cli.seconds import positive_seconds
 from vmpulse_consumers.errors import ViewBusy, ViewUnreachable
 from vmpulse_consumers.settings import CLI_PREFIX, CaptureSettings
 from vmpulse_contract.errors import SettingsError
@@ -64,7 +65,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "capture", "What hosts say, for a report of a fault; over the broker, and whether or not a view runs."
     )
     raw.add_argument("--raw", metavar="FILE", help="write a capture that `vmpulse replay` reads; FILE must not exist")
-    raw.add_argument("--seconds", metavar="N", type=float, help="end by itself after so long")
+    raw.add_argument("--seconds", metavar="N", type=positive_seconds, help="end by itself after so long")
     add_flags(raw, CaptureSettings, CLI_PREFIX)
 
 
@@ -72,6 +73,12 @@ def run(args: argparse.Namespace) -> int:
     """Print events until interrupted. Raises ConsumerError and SettingsError; ViewUnreachable only at the start."""
     if args.raw is not None:
         return _capture(args)
+    for option in ("seconds", "config", *CaptureSettings.__struct_fields__):
+        given = getattr(args, option)
+        if given is not None:
+            raise SettingsError(
+                f"--{option.replace('_', '-')}", given, "nothing without --raw FILE: it is for captures"
+            )
     with open_api(args) as api:
         Watch(api, {"type": args.type, "host": args.host, "vm": args.vm}, args.after).run()
     return 0
