@@ -64,10 +64,15 @@ prove: setup ## try ten thousand histories of hosts, broker and view, and that d
 	@$(bin)/python -m tests.consumers.view.proving --jobs $(JOBS) $(ARGS)
 	@exec $(bin)/python -m pytest --numprocesses $(JOBS) --dist load tests/consumers/view/test_mutants.py
 
+.PHONY: fuzz
+fuzz: setup ## feed every decoder with a million mutated messages, one JSON line at the end (ARGS='--seed 7')
+	@exec $(bin)/python -m tests.fuzz --jobs $(JOBS) $(ARGS)
+
 .PHONY: nightly
-nightly: ## what takes long: the composed stack, ten thousand histories of the view, the lab, an hour of soak
+nightly: ## what takes long: the composed stack, ten thousand histories, a million mutated messages, the lab, an hour of soak
 	@$(MAKE) compose-test ARGS=
 	@$(MAKE) prove ARGS=
+	@$(MAKE) fuzz ARGS=
 	@$(MAKE) lab GUESTS=3 SLOW=1 ARGS=
 	@$(MAKE) soak GUESTS=2 SECONDS_LIMIT=3600 ARGS=
 

@@ -50,6 +50,15 @@ def test_systemd_takes_the_unit(unit: str, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+@pytest.mark.parametrize("unit, most", [("vmpulse-view.service", 20), ("vmpulse-agent.service", 30)])
+def test_units_expose_little(unit: str, most: int) -> None:
+    """By systemd's own measure, of 0 to 100, below 50 of which is "OK"; a unit that loses a restriction shows."""
+    command = ("systemd-analyze", "security", "--offline=true", f"--threshold={most}", str(FOLDER / unit))
+    done = subprocess.run(command, capture_output=True, text=True, timeout=15, check=False)
+    assert done.returncode == 0, done.stdout.splitlines()[-1]
+
+
 @pytest.mark.parametrize("unit", UNITS)
 def test_unit_fits_the_program(unit: str) -> None:
     """The unit runs a command that is there, by settings that are; its watchdog gets over a late feeding."""

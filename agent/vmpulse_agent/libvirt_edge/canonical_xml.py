@@ -66,7 +66,12 @@ def canonical_config(xml: str) -> bytes:
     for element in domain.iter():
         for name in _SECRET & element.attrib.keys():
             del element.attrib[name]
-    canonical = ET.canonicalize(ET.tostring(domain, encoding="unicode"), strip_text=True).encode()
+    try:
+        canonical = ET.canonicalize(ET.tostring(domain, encoding="unicode"), strip_text=True).encode()
+    except ET.ParseError as error:
+        # Names with two colons are well-formed, and none where namespaces are looked at, as a canonical form has to.
+        msg = f"not well-formed with namespaces: {error}"
+        raise XmlRefused(msg) from error
     if len(canonical) > limits.BODY_BYTES.maximum:
         msg = f"a configuration of {len(canonical)} bytes; at most {limits.BODY_BYTES.maximum} can be told"
         raise XmlRefused(msg)
