@@ -70,6 +70,7 @@ fuzz: setup ## feed every decoder with a million mutated messages, one JSON line
 
 .PHONY: nightly
 nightly: ## what takes long: the composed stack, ten thousand histories, a million mutated messages, the lab, an hour of soak
+	@$(MAKE) test ARGS='-m long'
 	@$(MAKE) compose-test ARGS=
 	@$(MAKE) prove ARGS=
 	@$(MAKE) fuzz ARGS=

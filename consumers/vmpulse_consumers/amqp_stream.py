@@ -15,8 +15,9 @@ import aio_pika
 from aiormq.abc import DeliveredMessage
 
 from vmpulse_consumers.amqp_upkeep import keep_up
+from vmpulse_consumers.errors import NotApplied
 from vmpulse_contract import topology
-from vmpulse_contract.errors import MessageError, MistypedMessage
+from vmpulse_contract.errors import MessageError
 from vmpulse_edges.amqp_connection import QUEUE_DELETED, broker_errors, declare, reporter
 from vmpulse_edges.errors import BrokerError
 
@@ -120,9 +121,11 @@ class Stream:
                 self.view.receive(exchange, routing_key, message.header.properties.user_id, message.body, now)
         except MessageError as error:
             self._rejected(message, error)
-        except Exception as error:  # a fault of ours must cost this one message, not the stream
-            log.exception("message with routing key %r was not applied", routing_key)
-            self._rejected(message, MistypedMessage(f"not applied: {type(error).__name__}: {error}"))
+        except Exception as error:  # noqa: BLE001 - a fault of ours must cost this one message, not the stream
+            fault = NotApplied(f"not applied: {type(error).__name__}: {error}")
+            fault.__cause__ = error
+            self.view.counts.rejected[fault.reason] += 1
+            self._rejected(message, fault)
         self._last_tag = message.delivery_tag or 0
         self._unacked += 1
         self._applied()

@@ -21,12 +21,15 @@
     └── ViewRefused                 the view answers with an error: unknown VM, bad filter
         └── ViewBusy                  it has no room for one more reader now
 
+    NotApplied                    a stream message met a fault of ours (a MessageError, as any that is refused)
     IllegalTransition             a state machine got an input that its table does not have; nothing has changed
 
 The broker's errors are vmpulse_edges.errors; wrong settings are vmpulse_contract.errors.SettingsError, exit code 2.
 """
 
 from __future__ import annotations
+
+from vmpulse_contract.errors import MistypedMessage
 
 
 class ConsumerError(Exception):
@@ -107,6 +110,10 @@ class ViewRefused(ConsumerError):
 
 class ViewBusy(ViewRefused):
     """The view has no room for one more reader now."""
+
+
+class NotApplied(MistypedMessage):
+    """A stream message met a fault of ours, which is the cause; it costs this one message."""
 
 
 class IllegalTransition(Exception):

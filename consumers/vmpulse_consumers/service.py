@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from vmpulse_consumers.amqp_events import EventPublisher
 from vmpulse_consumers.amqp_requests import Requests
 from vmpulse_consumers.amqp_stream import Stream
+from vmpulse_consumers.errors import NotApplied
 from vmpulse_consumers.events.log import EventLog
 from vmpulse_consumers.events.teller import Backlog, Teller
 from vmpulse_consumers.rejections import Rejections
@@ -74,6 +75,8 @@ class ViewService:
         )
         self.ticked_at = self.clock()
         """When the clock loop last went round: whether the view is alive, for a watchdog."""
+        self.restored = False
+        """Whether the view may be read."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._burials = 0
         self._rejections = Rejections()
@@ -90,7 +93,8 @@ class ViewService:
         Raises StoreUnusable, StoreInUse and StoreTooNew.
         """
         if self.keeper is not None:
-            await self.keeper.restore(self.view, self.clock(), self._alive)
+            await self.keeper.restore(self.view, self.clock, self._alive)
+        self.restored = True
 
     async def run(self) -> None:
         """Serve until cancelled. Raises BrokerRefused if the broker refuses us at the start."""
@@ -166,9 +170,9 @@ class ViewService:
         untold = self._rejections.untold(sender, self.clock())
         if untold is not None:
             more = f" (and {untold:,} more of {sender or 'no user'} since the last line)" if untold else ""
-            log.warning(
-                "rejected a message with routing key %r: %s: %s%s", message.routing_key, error.reason, error, more
-            )
+            ours = error.__cause__ if isinstance(error, NotApplied) else None
+            words = "rejected a message with routing key %r: %s: %s%s"
+            log.warning(words, message.routing_key, error.reason, error, more, exc_info=ours)
         if self._watches:
             return
         if self._burials >= BURIALS:

@@ -88,7 +88,7 @@ def test_a_killed_view_comes_to_say_the_truth_again(tmp_path: Path) -> None:
 
 @pytest.mark.broker
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.long), signal.SIGKILL])
 def test_it_ends_with_everything_when_told(tmp_path: Path, number: signal.Signals) -> None:
     """Told to end, it says no verdict and is no success; even a kill leaves no process."""
     require_broker()

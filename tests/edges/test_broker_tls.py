@@ -14,7 +14,7 @@ from vmpulse_contract.broker_url import BrokerUrl, TlsFiles, parse
 from vmpulse_contract.errors import SettingsError
 from vmpulse_contract.rights import engine_rights, host_rights
 from vmpulse_edges.amqp_connection import connect
-from vmpulse_edges.errors import BrokerRefused, TlsFilesUnusable
+from vmpulse_edges.errors import BrokerError, BrokerRefused, TlsFilesUnusable
 from vmpulse_simulator.broker_files import free_port_numbers
 from vmpulse_simulator.private_broker import BrokerUser, PrivateBroker
 
@@ -99,9 +99,9 @@ async def test_a_certificate_stands_for_user_and_password(stand: Stand) -> None:
 
 
 async def test_a_certificate_of_another_authority_is_nobody(stand: Stand) -> None:
-    """One that anybody could have made lets nobody in."""
+    """One that anybody could have made lets nobody in; the broker's word on it may be lost with the connection."""
     ours = stand.other.signs("h001")
-    with pytest.raises(BrokerRefused, match=r"refuses our TLS: .*UNKNOWN_CA"):
+    with pytest.raises(BrokerError, match=r"refuses our TLS: .*UNKNOWN_CA|reset by peer|ended the connection|closed"):
         await connect(stand.url(HOST, trusting(stand, ours), password=False), "test")
 
 

@@ -86,7 +86,14 @@ def test_limited_demo_proves_the_view_right(tmp_path: Path) -> None:
 
 @pytest.mark.broker
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGINT, marks=pytest.mark.long),
+        signal.SIGTERM,
+        pytest.param(signal.SIGKILL, marks=pytest.mark.long),
+    ],
+)
 def test_demo_ends_with_everything_when_told(tmp_path: Path, number: signal.Signals) -> None:
     """Ctrl-C and SIGTERM end it in good order, with exit code 0; even a kill leaves no process."""
     require_broker()

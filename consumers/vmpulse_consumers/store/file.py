@@ -21,7 +21,7 @@ from vmpulse_contract.sections import BODIED, Section
 from vmpulse_contract.stream import UUID_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from typing import TypeVar
 
     from vmpulse_consumers.view.memory import Batch
@@ -177,9 +177,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
 def _put(connection: sqlite3.Connection, batch: Batch) -> None:
     for table in ("hosts", "sections"):
         connection.executemany(f"DELETE FROM {table} WHERE host = ?", ((host,) for host in batch.forgotten))  # noqa: S608 - two names of ours
-    connection.executemany(
-        "INSERT OR REPLACE INTO hosts VALUES (?, ?)", ((kept.host, wire.write(kept)) for kept in batch.hosts)
-    )
+    connection.executemany("INSERT OR REPLACE INTO hosts VALUES (?, ?)", _host_rows(batch))
     connection.executemany(
         "DELETE FROM sections WHERE host = ? AND vm = ? AND section = ?",
         ((kept.host, kept.vm, kept.section) for kept in batch.sections if kept.body is None),
@@ -196,6 +194,15 @@ def _put(connection: sqlite3.Connection, batch: Batch) -> None:
     connection.executemany(
         "INSERT OR REPLACE INTO transits VALUES (?, ?)", ((kept.vm, wire.write(kept)) for kept in batch.transits)
     )
+
+
+def _host_rows(batch: Batch) -> Iterator[tuple[str, bytes]]:
+    """The records of hosts; one that cannot be encoded costs itself alone."""
+    for kept in batch.hosts:
+        try:
+            yield kept.host, wire.write(kept)
+        except MessageError as error:
+            log.error("what is to be kept of host %s cannot be written: %s", kept.host, error)  # noqa: TRY400 - it says it all
 
 
 def _section(row: tuple[object, ...]) -> SectionMemory:

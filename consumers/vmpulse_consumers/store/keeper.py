@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from types import NoneType
 from typing import TYPE_CHECKING, Final
 
 from vmpulse_consumers.errors import StoreBroken, StoreFull, StoreUnusable
@@ -29,6 +31,7 @@ BEHIND_S: Final = 1.0
 """What happens within a second is written together; so much a view that is killed has forgotten."""
 RETRY_S: Final = 5.0
 """After a failure: a disk that is full stays so for a while."""
+ALIVE_S: Final = 1.0
 CLOSING_S: Final = 1.5
 """How long a stop may take over the last batches: programs have to end within 2 s."""
 
@@ -47,18 +50,21 @@ class Keeper:
         self.failures = 0
         """Batches that were written, and that were not, since the start."""
 
-    async def restore(self, view: View, now: float, alive: Callable[[], None] = lambda: None) -> None:
+    async def restore(self, view: View, clock: Callable[[], float], alive: Callable[[], None] = lambda: None) -> None:
         """Open the file and give its contents to a view that has heard nothing yet; from now on changes are marked.
 
-        *alive* is called now and then meanwhile. A damaged file is moved aside and a new one begun; without room for
-        one the view begins degraded. Raises StoreUnusable, StoreInUse and StoreTooNew.
+        *clock* is the view's; *alive* is called once a second and oftener. A damaged file is moved aside and a new one
+        begun; without room for one the view begins degraded. Raises StoreUnusable, StoreInUse and StoreTooNew.
         """
+        loading = asyncio.get_running_loop().run_in_executor(self._thread, self._load)
+        while not (await asyncio.wait({loading}, timeout=ALIVE_S))[0]:
+            alive()
         try:
-            kept = await asyncio.get_running_loop().run_in_executor(self._thread, self._load)
+            kept = loading.result()
         except StoreFull as error:
             kept = Kept()
             self._degrade(view, error)
-        for _ in restoring(view, kept, now):
+        for _ in restoring(view, kept, clock()):
             alive()
             await asyncio.sleep(0)
         view.memory.keeping = True
@@ -77,15 +83,14 @@ class Keeper:
         """Write all that is marked, batch by batch. Tells whether that went well."""
         written = False
         while view.memory:
+            batch = view.memory.drain(view.hosts, view.vms, view.runtime)
+            for host, error in batch.failed:
+                log.error("what is to be kept of host %s cannot be put together", host, exc_info=error)
             try:
-                batch = view.memory.drain(view.hosts, view.vms, view.runtime)
                 await self._put(view, batch)
             except StoreUnusable as error:
-                self._failed(view, error)
-                return False
-            except Exception as error:  # a fault of ours must cost what this batch tells, not the view
-                log.exception("store %s: a batch was not written and is given up", self._file.path)
-                self._failed(view, StoreUnusable(f"a batch was not written: {type(error).__name__}: {error!s:.200}"))
+                self.failures += 1
+                self._degrade(view, error)
                 return False
             self.batches += 1
             written = True
@@ -103,15 +108,16 @@ class Keeper:
             # Cancelled: the thread goes on. What it writes now may be written twice, which harms nothing.
             view.memory.again(batch)
             raise
-
-    def _failed(self, view: View, error: StoreUnusable) -> None:
-        self.failures += 1
-        self._degrade(view, error)
+        except Exception as error:
+            # A fault of ours is no reason to end the view, nor to forget what was to be kept.
+            view.memory.again(batch)
+            raise StoreUnusable(f"store {self._file.path}: {type(error).__name__}: {error!s:.200}") from error
 
     @staticmethod
     def _degrade(view: View, error: StoreUnusable) -> None:
         if not view.degraded:
-            log.error("degraded: %s; the view goes on, and tries again every %g s", error, RETRY_S)
+            ours = error.__cause__ if not isinstance(error.__cause__, (sqlite3.Error, OSError, NoneType)) else None
+            log.error("degraded: %s; the view goes on, and tries again every %g s", error, RETRY_S, exc_info=ours)
         view.degraded = str(error)
 
     async def _finish(self, view: View) -> None:

@@ -49,7 +49,7 @@ class Budget:
 
 
 class UnmetSenders:
-    """Budgets of those who have said nothing yet that makes them a host, so that nobody is free of one."""
+    """Budgets of those who have said nothing yet that makes them a host: nobody who has a name is free of one."""
 
     def __init__(self) -> None:
         self._budgets: dict[HostId, Budget] = {}

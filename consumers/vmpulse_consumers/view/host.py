@@ -37,7 +37,7 @@ REQUESTS_S: Final = 5.0
 REQUESTS_BURST: Final = 50.0
 """What a host is asked: a roster, three sections in some parts each, and then no faster than it may say new things."""
 STILL_SHOWN: Final = float("inf")
-"""``Host.spoke_at`` while the broker is not heard: what is remembered is shown, for nobody could be heard."""
+"""``Host.spoke_at`` of a host that is only remembered, until ``hide_memory``."""
 DRIFT: Final = 200e-6
 """Margin for clocks that run apart: twice what a common crystal may drift (100 ppm)."""
 
@@ -243,14 +243,10 @@ class Host:
             return now - self.spoke_at < LOST_S
         return self.state in {HostState.LIVE, HostState.LATE}
 
-    def show_from(self, now: float) -> None:
-        """The broker is heard: what is remembered of a host that nobody could hear stands for LOST_S from now on."""
-        self.spoke_at = min(self.spoke_at, now)
-
-    def show_on(self, now: float) -> None:
-        """The broker is lost: what is still shown of a host that was only remembered stands until it is heard again."""
-        if self.remembered and self.heard(now):
-            self.spoke_at = STILL_SHOWN
+    def hide_memory(self) -> None:
+        """Silence is proved for so long that what was remembered of the host may be said no more."""
+        if self.remembered:
+            self.spoke_at = float("-inf")
 
     def measure(self, monotonic_ms: int, sent_at: float, now: float) -> None:
         """Take in one measure of the agent's clock: its reading, in a reply to what we asked at *sent_at*.

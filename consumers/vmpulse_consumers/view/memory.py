@@ -94,6 +94,8 @@ class Batch(NamedTuple):
     sections: tuple[SectionMemory, ...] = ()
     transits: tuple[TransitMemory, ...] = ()
     settled: tuple[VmId, ...] = ()
+    failed: tuple[tuple[HostId, Exception], ...] = ()
+    """Hosts whose record could not be put together, by a fault of ours: it costs them their memory, and nobody else."""
 
     def __bool__(self) -> bool:
         return any(self[:])
@@ -163,16 +165,22 @@ class Memory:
         """Hand out the next batch: a bounded part of what is marked, as it is now."""
         forgotten = tuple(self._forgotten)
         self._forgotten.clear()
-        changed = self._changed(hosts)
+        changed, records, failed = self._changed(hosts), [], []
+        for host in changed:
+            try:
+                records.append(remembered(host, vms, runtime))
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is told with the batch
+                failed.append((host.id, error))
         sections = _taken(self._sections, SECTIONS_A_BATCH)
         moved = _taken(self._transits, SECTIONS_A_BATCH)
         transits = {vm: record for vm in moved if (record := _transit(vms.get(vm))) is not None}
         return Batch(
-            tuple(remembered(host, vms, runtime) for host in changed),
+            tuple(records),
             forgotten,
             tuple(_section(hosts.get(host), host, vm, section) for host, vm, section in sections),
             tuple(transits.values()),
             tuple(vm for vm in moved if vm not in transits),
+            tuple(failed),
         )
 
     def _changed(self, hosts: Mapping[HostId, Host]) -> list[Host]:

@@ -45,6 +45,7 @@ def restoring(view: View, kept: Kept, now: float) -> Iterator[None]:
 
     Each host that was heard is asked for its roster, paced as ever. The view is not to be used before the end.
     """
+    view.started = now
     sections: dict[str, list[SectionMemory]] = {}
     for number, section in enumerate(kept.sections):
         sections.setdefault(section.host, []).append(section)
@@ -121,6 +122,7 @@ def _hold(view: View, host: Host, sections: Iterable[SectionMemory]) -> None:
 
 def _claim(view: View, host: Host, marks: bytes, owned: int) -> None:
     """Make the claims of a host, of VMs that it owned or of the others."""
+    ends = {end.vm: end for end in sorted(host.tombstones, key=ENDED)}
     for vm_id, mark in zip(host.vms, marks, strict=True):
         if mark & OWNED != owned:
             continue
@@ -129,7 +131,7 @@ def _claim(view: View, host: Host, marks: bytes, owned: int) -> None:
         vm.remember(host)
         vm.kept_place = vm.owner
         if vm.owner is host and not vm.active_on(host):
-            vm.end = max((end for end in host.tombstones if end.vm == vm_id), key=ENDED, default=None)
+            vm.end = ends.get(vm_id)
 
 
 def _split(view: View, host: Host, marks: bytes, now: float) -> None:

@@ -13,7 +13,7 @@ Rules of this file.
   never advances a host's seq.
 - One request in flight for each host, a bounded number overall, paced for each and in all (``asking``).
 - Each sender has a budget of messages and bytes; what goes beyond is dropped before it is read, and digests repair it.
-- What outlives the view is marked in ``memory``; whoever keeps it drains the marks, and ``restore`` takes it back.
+- What outlives the view is marked in ``memory``; whoever keeps it drains the marks, and ``restoring`` takes it back.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from vmpulse_consumers.view.states import HostInput, HostState
 from vmpulse_consumers.view.telling import Telling
 from vmpulse_contract import devices, stream, topology
 from vmpulse_contract.errors import HostDidNotAnswer, MessageError, MistypedMessage, NotReady, VerbError, WrongSender
-from vmpulse_contract.identity import VmId
+from vmpulse_contract.identity import HostId, VmId
 from vmpulse_contract.sections import ABSENT, BODIED, Section
 from vmpulse_contract.topology import Kind
 from vmpulse_contract.verbs import SECTION_OF_VERB, RosterReply, SectionReply, Verb
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from vmpulse_consumers.view.events import Event
     from vmpulse_consumers.view.host import Request
     from vmpulse_contract.errors import ContractError
-    from vmpulse_contract.identity import HostId
     from vmpulse_contract.verbs import AnyReply
 
 SLACK_S: Final = 1.0
@@ -103,11 +102,11 @@ class View:
             raise
 
     def _receive(self, exchange: str, routing_key: str, user_id: str | None, body: bytes, now: float) -> None:
+        if not self._within_budget(HostId(user_id or ""), len(body), now):
+            return
         key = topology.parse_stream_key(exchange, routing_key)
         if user_id != key.host:
             raise WrongSender(f"routing key {routing_key!r:.100} with user_id {user_id!r:.80}; they must name one host")
-        if not self._within_budget(key.host, len(body), now):
-            return
         match key.kind:
             case Kind.FRAME:
                 self._frame(key.host, stream.read_frame(body), now)
@@ -365,8 +364,6 @@ class View:
             self._silence_from = now  # nobody could be heard before
         if not self.broker_ok:
             self.broker_ok = True
-            for host in self.hosts.values():
-                host.show_from(now)
             if self._canary_at is not None:
                 self._silence_from = now + GRACE_S
                 self._telling.events.append(BrokerEvent(back=True))
@@ -386,11 +383,11 @@ class View:
         if self._canary_at is not None and self.broker_ok and now - self._canary_at > CANARY_MISSING_S:
             self.broker_ok = False
             self._heard_from = None
-            for host in self.hosts.values():
-                host.show_on(now)
             self._telling.events.append(BrokerEvent(back=False))
         for host in self.hosts.values():
             if self.broker_ok and self._canary_at is not None:
+                if self._canary_at - self._silence_from >= LOST_S:
+                    host.hide_memory()
                 self._judge_silence(host, self._canary_at, now)
             self._give_up_waiting(host, now)
             self.asking.tick(host, now)

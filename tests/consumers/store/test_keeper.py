@@ -9,6 +9,7 @@ import os
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
@@ -17,7 +18,7 @@ from tests.consumers.view.situations import HOST
 from tests.waiting import eventually
 from vmpulse_consumers.errors import StoreInUse, StoreUnusable
 from vmpulse_consumers.store import Keeper, keeper
-from vmpulse_consumers.view import View
+from vmpulse_consumers.view import Host, View, memory
 
 ROOM_KIB = 256
 
@@ -45,7 +46,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 async def kept(view: View, path: Path) -> AsyncIterator[Keeper]:
     """A view whose memory is kept in a file while the block runs."""
     at_work = Keeper(path)
-    await at_work.restore(view, 1000.0)
+    await at_work.restore(view, lambda: 1000.0)
     task = asyncio.create_task(at_work.run(view))
     try:
         yield at_work
@@ -144,27 +145,51 @@ async def test_a_view_with_nothing_to_write_stays_degraded(small_disk: Path) -> 
         assert "the disk is full" in view.degraded
 
 
-async def test_a_fault_of_ours_costs_a_batch_and_not_the_view(
+async def test_a_fault_of_ours_in_one_record_costs_that_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whatever goes wrong while a batch is put together or written is logged and shown; what comes later is written."""
+    """It is logged with its cause; the other host of the batch is written, and so is what was forgotten."""
+    table = busy_table()
+    right = memory.remembered
+
+    def remembered(host: Host, vms: Any, runtime: Any) -> Any:
+        return _fails() if host.id == HOST else right(host, vms, runtime)
+
+    async with kept(table.view, tmp_path / "view.db"):
+        with monkeypatch.context() as patched:
+            patched.setattr(memory, "remembered", remembered)
+            await eventually(lambda: not table.view.memory)
+    assert "a fault of ours" in caplog.text
+    assert f"host {HOST} cannot be put together" in caplog.text
+    table.view = View(table.now)
+    async with kept(table.view, tmp_path / "view.db"):
+        assert {str(host) for host in table.view.hosts} == {"host-1"}
+
+
+async def test_a_fault_of_ours_in_writing_degrades_and_forgets_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The view goes on and says so; what was to be written, and to be deleted, is so once it works again."""
     monkeypatch.setattr(keeper, "RETRY_S", 0.05)
     table = busy_table()
     async with kept(table.view, tmp_path / "view.db") as at_work:
         await eventually(lambda: not table.view.memory)
-        for fault in ("drain", "write"):
-            owner = table.view.memory if fault == "drain" else at_work._file
-            with monkeypatch.context() as patched:
-                patched.setattr(owner, fault, _fails)
-                table.view.memory.host(HOST)
-                await eventually(lambda: table.view.degraded != "", what="degraded")
-                assert "ValueError: a fault of ours" in table.view.degraded
-            table.view.memory.host(HOST)
-            await eventually(lambda: not table.view.degraded and not table.view.memory, what="recovered")
+        with monkeypatch.context() as patched:
+            patched.setattr(at_work._file, "write", _fails)
+            table.dead.add(HOST)
+            for _ in range(8):
+                table.step()
+            table.view.forget(HOST, table.now)
+            await eventually(lambda: table.view.degraded != "", what="degraded")
+            assert "ValueError: a fault of ours" in table.view.degraded
+        await eventually(lambda: not table.view.degraded and not table.view.memory, what="recovered")
     assert "Traceback" in caplog.text
+    table.view = View(table.now)
+    async with kept(table.view, tmp_path / "view.db"):
+        assert {str(host) for host in table.view.hosts} == {"host-1"}
 
 
-def _fails(*_: object) -> None:
+def _fails(*_: object) -> NoReturn:
     raise ValueError("a fault of ours")
 
 
@@ -186,10 +211,10 @@ async def test_a_file_in_use_is_refused(tmp_path: Path) -> None:
     """A second view does not start on the first one's file."""
     async with kept(View(0.0), tmp_path / "view.db"):
         with pytest.raises(StoreInUse):
-            await Keeper(tmp_path / "view.db").restore(View(0.0), 0.0)
+            await Keeper(tmp_path / "view.db").restore(View(0.0), lambda: 0.0)
 
 
 async def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     """A wrong path is an error of the settings, and not a reason to go on without memory."""
     with pytest.raises(StoreUnusable, match="folder has to exist"):
-        await Keeper(tmp_path / "no" / "view.db").restore(View(0.0), 0.0)
+        await Keeper(tmp_path / "no" / "view.db").restore(View(0.0), lambda: 0.0)

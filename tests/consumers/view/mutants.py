@@ -356,6 +356,24 @@ def a_split_brain_is_forgotten() -> Iterator[None]:
 
 
 @mutant
+def a_split_brain_is_not_kept() -> Iterator[None]:
+    """The store is never told of it."""
+
+    def make(right: Any) -> Any:
+        def become(self: splits.Splits, vm: Any, given: Any, now: float) -> None:
+            self._memory, kept = memory.Memory(), self._memory
+            try:
+                right(self, vm, given, now)
+            finally:
+                self._memory = kept
+
+        return become
+
+    with replaced(splits.Splits, "_become", make):
+        yield
+
+
+@mutant
 def a_new_body_is_not_kept() -> Iterator[None]:
     """The store is never told of it, and it is fetched again after each restart."""
     with patch.object(memory.Memory, "section", lambda *_: None):

@@ -10,7 +10,7 @@ from hypothesis.stateful import invariant
 from tests.consumers.view.world import TICK_S, Seen, World
 from vmpulse_consumers.view import BrokerEvent, Host, HostEvent, HostState
 from vmpulse_consumers.view.claims import RUNS
-from vmpulse_consumers.view.host import LOST_S, STILL_SHOWN, WIDTH
+from vmpulse_consumers.view.host import LOST_S, WIDTH
 from vmpulse_consumers.view.rows import VmRow, vm_row
 from vmpulse_consumers.view.runtime import UNKNOWN_8, UNKNOWN_32
 from vmpulse_consumers.view.splits import SPLIT_GRACE_S
@@ -49,9 +49,6 @@ class Promises(World):
             return
         now = self.table.now
         self.nothing_goes_back()
-        if not self.table.view.broker_ok:
-            # Nobody could be heard before: from here on what was remembered grows old.
-            self.spoke_at = {host: min(at, now) for host, at in self.spoke_at.items()}
         self.table.view.canary(now)
         self.proved_at = now
         if self.unheard:
@@ -62,22 +59,23 @@ class Promises(World):
         """Time alone ends no transit and no claim (V3), and a split brain is told once its grace is over."""
         view, now = self.table.view, self.table.now
         before = {vm.id: (vm.owner, vm.transit) for vm in view.vms.values()}
-        was_heard = view.broker_ok
         view.tick(now)
-        if was_heard and not view.broker_ok:
-            self.what_is_remembered_stands_while_nobody_can_be_heard()
+        self.what_is_remembered_stands_until_silence_is_proved()
         self.silence_counts_only_where_messages_would_come_through()
         assert before == {vm.id: (vm.owner, vm.transit) for vm in view.vms.values()}
         self.two_that_run_a_vm_for_long_are_a_split_brain()
         late = {vm for vm, since in self.doubted.items() if now - since > SPLIT_GRACE_S}
         assert all(vm in view.split for vm in late if len(self.running_on(vm, heard=True)) > 1)
 
-    def what_is_remembered_stands_while_nobody_can_be_heard(self) -> None:
-        """V6, V9: of a host that this view has not met, if it did not stay silent before."""
+    def what_is_remembered_stands_until_silence_is_proved(self) -> None:
+        """V6, V9: for 15 s that canaries have proved, not counting the grace; what is hidden once stays so."""
+        if self.table.view.broker_ok and self.proved_at - self.graced_from >= LOST_S:
+            self.remembered.clear()
         for host in self.known_hosts():
-            only_remembered = host.state is HostState.SYNCING and not host.confirmed
-            if only_remembered and self.table.now - self.last_word_of(host) < LOST_S:
-                self.spoke_at[host.id] = STILL_SHOWN
+            if host.state is HostState.SYNCING and not host.confirmed:
+                assert host.heard(self.table.now) is (host.id in self.remembered)
+            else:
+                self.remembered.discard(host.id)
 
     def step(self) -> None:
         self.table.now += TICK_S
@@ -207,6 +205,9 @@ class Promises(World):
                 assert (row.status, row.freshness) == (VmStatus.UNKNOWN.label, "unknown")
 
     def last_word_of(self, host: Host) -> float:
+        """When it was heard last; what is remembered of it counts as long as it may be shown."""
+        if host.id in self.remembered and not host.confirmed:
+            return self.table.now
         return self.spoke_at.get(host.id, float("-inf"))
 
     @invariant()

@@ -23,6 +23,7 @@ from vmpulse_consumers.view.memory import (
     read_host,
 )
 from vmpulse_consumers.view.restoring import restoring
+from vmpulse_consumers.view.view import GRACE_S
 from vmpulse_contract import wire
 from vmpulse_contract.errors import HostDidNotAnswer, MessageError
 from vmpulse_contract.identity import HostId, VmId
@@ -194,19 +195,57 @@ def test_without_the_broker_what_is_remembered_stands() -> None:
 
 
 def test_a_broker_that_fails_again_stops_the_clock_of_what_is_remembered() -> None:
-    """Its first canary came and no more: nobody can be heard, so what is shown stands until the broker is back."""
+    """For as long as nobody can be heard, and for the grace after it: silence counts as for any other host."""
     table, shelf = kept_table()
     view = restart(table, shelf)
-    view.canary(table.now)
-    silence(table, 120, canary=False)
-    assert table.row(1).status == UP
-    view.canary(table.now)
     silence(table, int(LOST_S) - 2)
+    silence(table, 120, canary=False)
+    assert not view.broker_ok
+    assert table.row(1).status == UP
+    silence(table, int(GRACE_S + LOST_S) - 1)
     assert table.row(1).status == UP
     silence(table, 4)
     assert table.row(1).status == UNKNOWN
-    view.tick(table.now + 20)
-    assert not view.broker_ok
+
+
+def test_a_connection_that_was_lost_gives_what_is_remembered_the_grace_too() -> None:
+    """Hosts may have lost theirs with it."""
+    table, shelf = kept_table()
+    view = restart(table, shelf)
+    silence(table, int(LOST_S) - 2)
+    view.reconnected(table.now)
+    silence(table, int(GRACE_S + LOST_S) - 1)
+    assert table.row(1).status == UP
+    silence(table, 4)
+    assert table.row(1).status == UNKNOWN
+
+
+def test_what_was_hidden_is_not_shown_again_when_the_agent_begins_to_speak() -> None:
+    """A host that was lost speaks with an epoch that nobody has confirmed: what is remembered of it is long over."""
+    table, shelf = kept_table()
+    view = restart(table, shelf)
+    view.canary(table.now)
+    table.now += LOST_S + 1
+    view.canary(table.now)
+    view.tick(table.now)
+    assert view.hosts[HOST].state is HostState.LOST
+    table.host.tick(table.now)
+    table.receive(table.host.queue.popleft())
+    assert view.hosts[HOST].state is HostState.SYNCING
+    assert table.row(1).status == UNKNOWN
+
+
+def test_an_agent_that_speaks_and_answers_nothing_keeps_nothing_shown() -> None:
+    """What is remembered of its host stands for 15 s: nobody has confirmed that it is so still."""
+    table, shelf = kept_table()
+    restart(table, shelf)
+    for _ in range(6):
+        table.now += 3.0
+        table.view.canary(table.now)
+        table.host.tick(table.now)
+        while table.host.queue:
+            table.receive(table.host.queue.popleft())
+        table.view.tick(table.now)
     assert table.row(1).status == UNKNOWN
 
 

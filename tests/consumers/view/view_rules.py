@@ -12,7 +12,7 @@ from tests.consumers.view.question_rules import QuestionRules
 from tests.consumers.view.world import NUMBERS, TICK_S
 from vmpulse_consumers.view import HostState, View
 from vmpulse_consumers.view.claims import rank
-from vmpulse_consumers.view.host import STILL_SHOWN, WIDTH, Host
+from vmpulse_consumers.view.host import WIDTH, Host
 from vmpulse_consumers.view.memory import OWNED, SPLIT, Kept, SectionMemory
 from vmpulse_consumers.view.restoring import restoring
 from vmpulse_consumers.view.rows import Freshness, vm_row
@@ -64,7 +64,7 @@ class ViewRules(QuestionRules):
         self.place_view()
         kept = self.shelf.kept()
         list(restoring(self.table.view, kept, self.table.now))
-        self.spoke_at = {host.id: STILL_SHOWN for host in self.known_hosts() if host.state is HostState.SYNCING}
+        self.remembered = {host.id for host in self.known_hosts() if host.state is HostState.SYNCING}
         self.split = set(self.table.view.split)
         self.two = {vm: float("-inf") for vm in self.split}
         self.what_was_kept_is_there(kept)
@@ -204,6 +204,8 @@ class ViewRules(QuestionRules):
         # Whoever was silent before is met first, which takes up to two ticks of what follows.
         for _ in range(int(SPLIT_GRACE_S / 6) + 5 if whole else 2):
             self.all_is_well_for_a_while(6.0)
+            # Written as it goes, so that what the restart below knows is what was marked for itself.
+            self.the_store_writes(count=3, fails=False)
         if whole and all(host.state is HostState.LIVE for host in self.known_hosts()):
             assert vm_number(number) in self.table.view.split
         if silent:

@@ -79,6 +79,8 @@ class World(RuleBasedStateMachine):
         self.sampled: defaultdict[tuple[HostId, int, VmId], int] = defaultdict(int)
         """When the device statistics that were held last were sampled, in ms."""
         self.spoke_at: dict[HostId, float] = {}
+        self.remembered: set[HostId] = set()
+        """Hosts of which what an earlier view knew may still be shown."""
         self.proved_at = self.graced_from = table.now
         self.two: dict[VmId, float] = {}
         """Since when two hosts have said that they run a VM, be they heard or not."""
