@@ -54,6 +54,15 @@ soak: ## hold sections still while everything around real domains comes and goes
 secrets: ## passwords for docker-compose.yml as files (ARGS='--host h001' for a host's agent)
 	@python3 deploy/make_secrets.py $(ARGS)
 
+.PHONY: deb
+deb: ## build the Debian package into dist/ (a virtual environment below /opt/vmpulse, and the units)
+	@$(bootstrap) package --packages-only
+	@/usr/bin/python3 deploy/debian/make_deb.py
+
+.PHONY: deb-test
+deb-test: deb setup ## install the Debian package in a clean root, run it, remove it (root)
+	@exec $(bin)/python -m tests.packages
+
 .PHONY: compose-test
 compose-test: ## build the images, bring the composed stack up, hurt it, take it down; needs root
 	@$(bootstrap) compose
@@ -71,6 +80,7 @@ fuzz: setup ## feed every decoder with a million mutated messages, one JSON line
 .PHONY: nightly
 nightly: ## what takes long: the composed stack, ten thousand histories, a million mutated messages, the lab, an hour of soak
 	@$(MAKE) test ARGS='-m long'
+	@$(MAKE) deb-test
 	@$(MAKE) compose-test ARGS=
 	@$(MAKE) prove ARGS=
 	@$(MAKE) fuzz ARGS=

@@ -47,10 +47,11 @@ LAB_PACKAGES = (
 BENCH_PACKAGES = ("collectd-core", "prometheus-libvirt-exporter")
 COMPOSE_PACKAGES = ("ca-certificates", "debootstrap", "docker-compose", "docker.io", "iptables", "slirp4netns")
 PROFILES = {
-    "test": (*BASE_PACKAGES, MONITOR, WORKER_TOOLS),
+    "test": (*BASE_PACKAGES, MONITOR, WORKER_TOOLS, "openssl"),
     "demo": BASE_PACKAGES,
     "lab": BASE_PACKAGES + LAB_PACKAGES,
     "bench": BASE_PACKAGES + LAB_PACKAGES + BENCH_PACKAGES,
+    "package": ("debootstrap", "gcc", "libvirt-dev", "pkg-config", "python3-dev", "python3-venv"),
     "compose": BASE_PACKAGES + LAB_PACKAGES + COMPOSE_PACKAGES,
 }
 POLICY = Path("/usr/sbin/policy-rc.d")

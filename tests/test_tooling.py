@@ -111,7 +111,7 @@ def test_bootstrap_without_apt_names_what_is_missing(tmp_path: Path) -> None:
 
 def test_bootstrap_goes_on_without_what_only_some_tests_need(tmp_path: Path) -> None:
     """Where everything is there but amqp-tools, whose one test skips itself, the bootstrap says so and goes on."""
-    for tool in ("rabbitmq-server", "prometheus", "cc", "pkg-config"):
+    for tool in ("rabbitmq-server", "prometheus", "cc", "pkg-config", "openssl"):
         (tmp_path / tool).write_text("#!/bin/sh\n", encoding="ascii")
         (tmp_path / tool).chmod(0o755)
     said = bootstrap("test", "--packages-only", PATH=str(tmp_path), CI="")
@@ -122,6 +122,6 @@ def test_bootstrap_goes_on_without_what_only_some_tests_need(tmp_path: Path) -> 
 def test_make_help_lists_the_targets() -> None:
     """``make`` alone tells what it can do."""
     shown = subprocess.run(("make", "-C", str(ROOT)), capture_output=True, text=True, check=True).stdout
-    targets = "setup demo test check lab soak lock clean bench-frame bench-agent bench-check fmt"
+    targets = "setup demo test check lab soak deb fuzz prove lock clean bench-frame bench-agent bench-check fmt"
     for target in targets.split():
         assert re.search(rf"^{target}\s", shown, re.MULTILINE), target

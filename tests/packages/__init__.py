@@ -1,0 +1,1 @@
+"""Packages, tried where nothing else of the project is."""

@@ -1,0 +1,158 @@
+"""`make deb-test`: install the Debian package in a root that debootstrap makes, run both programs there, remove it.
+
+The root has what the package depends on and nothing else of this checkout; it is made anew, and gone at the end. Needs
+root. The last line is one JSON object; the exit code is 1 if anything is not as it should be.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from tests.compose.base_images import RELEASE, debian_mirror
+
+DIST: Final = Path(__file__).resolve().parents[2] / "dist"
+INCLUDE: Final = "python3,libvirt0,systemd"
+"""What apt would bring along; systemd for the user of the view."""
+DEBOOTSTRAP_S: Final = 600
+STEP_S: Final = 120
+IN_ROOT: Final = 'mount -t proc proc "$0/proc" && exec chroot "$0" "$@"'
+
+
+class Done(NamedTuple):
+    """How a command in the root ended."""
+
+    code: int
+    said: str
+
+
+class Root:
+    """A root of its own."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+
+    def run(self, *command: str) -> Done:
+        """Run a command in it, in a mount namespace that ends with it."""
+        words = ("unshare", "--mount", "--fork", "sh", "-c", IN_ROOT, str(self.place), *command)
+        done = subprocess.run(words, capture_output=True, text=True, timeout=STEP_S, check=False)
+        return Done(done.returncode, done.stdout + done.stderr)
+
+
+def main() -> int:
+    """Try it; gives the exit code."""
+    packages = sorted(DIST.glob("vmpulse_*.deb"))
+    if not packages:
+        sys.stderr.write("packages: there is none in dist; run `make deb`\n")
+        return 1
+    failed = []
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="vmpulse-root-") as folder:
+        root = Root(Path(folder) / "root")
+        say("debootstrap ...")
+        bootstrap(root.place)
+        shutil.copyfile(packages[-1], root.place / "vmpulse.deb")
+        for check in CHECKS:
+            amiss = check(root)
+            say(f"{'FAIL' if amiss else 'ok  '}  {check.__name__}{': ' + amiss if amiss else ''}")
+            failed += [check.__name__] * bool(amiss)
+    result = {"package": packages[-1].name, "checks": len(CHECKS), "failed": failed}
+    sys.stdout.write(json.dumps(result | {"seconds": round(time.monotonic() - began)}) + "\n")
+    return 1 if failed else 0
+
+
+def bootstrap(place: Path) -> None:
+    """Make the root from wherever this machine's apt gets Debian. Raises CalledProcessError."""
+    mirror = debian_mirror()
+    command = ("debootstrap", "--variant=minbase", f"--include={INCLUDE}", RELEASE, str(place))
+    subprocess.run([*command, *([mirror] if mirror else [])], capture_output=True, timeout=DEBOOTSTRAP_S, check=True)
+
+
+def say(words: str) -> None:
+    """Say how far it has come."""
+    sys.stderr.write(f"packages: {words}\n")
+    sys.stderr.flush()
+
+
+def it_installs(root: Root) -> str:
+    """Dpkg takes it, and all that it depends on is there."""
+    done = root.run("dpkg", "-i", "/vmpulse.deb")
+    return "" if done.code == 0 else done.said[-400:]
+
+
+def both_programs_say_their_version(root: Root) -> str:
+    """By their names, which are in PATH."""
+    for program in ("vmpulse", "vmpulse-agent"):
+        done = root.run(program, "--version")
+        if done.code or not done.said.startswith(f"{program} "):
+            return f"{program}: {done.said[-300:]}"
+    return ""
+
+
+def the_agent_checks_its_host(root: Root) -> str:
+    """It finds libvirt (its test driver here) well, and says that no broker answers: its parts are all there."""
+    options = (
+        "--uri",
+        "test:///default",
+        "--host",
+        "h001",
+        "--broker-url",
+        "amqp://127.0.0.1:1/",
+        "--metrics-port",
+        "0",
+    )
+    done = root.run("vmpulse-agent", "check", *options)
+    lines = done.said.splitlines()
+    well = any(line.split()[:2] == ["ok", "libvirt"] for line in lines)
+    refused = "amqp://h001@127.0.0.1:1/: Connection refused" in done.said
+    return "" if (done.code, well, refused) == (1, True, True) else f"exit code {done.code}: {done.said[-600:]}"
+
+
+def the_view_begins(root: Root) -> str:
+    """It loads all that it needs, and refuses to be open to strangers."""
+    done = root.run("vmpulse", "view", "--http-host", "192.0.2.1")
+    return "" if done.code == 2 and "http_tokens_file" in done.said else f"exit code {done.code}: {done.said[-300:]}"
+
+
+def units_and_user_are_there(root: Root) -> str:
+    """Systemd finds the units, whose programs exist, and the view's user has been made."""
+    verified = root.run("systemd-analyze", "verify", "vmpulse-agent.service", "vmpulse-view.service")
+    user = root.run("getent", "passwd", "vmpulse")
+    return verified.said[-300:] if verified.code else "" if user.code == 0 else "there is no user vmpulse"
+
+
+def nothing_of_the_build_is_left(root: Root) -> str:
+    """No script names the place where it was built, and no pip is there."""
+    found = root.run(
+        "sh", "-c", "grep -rlI '/.vmpulse/deb' /opt/vmpulse; ls /opt/vmpulse/bin | grep -E '^(pip|activate)'"
+    )
+    return found.said[:300]
+
+
+def it_goes_without_a_trace(root: Root) -> str:
+    """Removed, nothing below /opt/vmpulse stays."""
+    done = root.run("dpkg", "-r", "vmpulse")
+    left = root.run("sh", "-c", "find /opt/vmpulse -type f 2>/dev/null | head -3")
+    return done.said[-300:] if done.code else left.said
+
+
+CHECKS: Final[tuple[Callable[[Root], str], ...]] = (
+    it_installs,
+    both_programs_say_their_version,
+    the_agent_checks_its_host,
+    the_view_begins,
+    units_and_user_are_there,
+    nothing_of_the_build_is_left,
+    it_goes_without_a_trace,
+)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
