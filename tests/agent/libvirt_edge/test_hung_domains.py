@@ -228,6 +228,7 @@ async def test_a_slow_look_is_not_lost(node: PrivateLibvirt, follower: Following
     assert (await follower.hypervisor.look()).started > missed
 
 
+@pytest.mark.long
 async def test_a_hung_domain_is_destroyed(node: PrivateLibvirt, follower: Following) -> None:
     """For some 10 s libvirt gives no list then; the others are asked by themselves, and nobody is taken for gone."""
     vm = VmId(UUID(int=98).bytes)

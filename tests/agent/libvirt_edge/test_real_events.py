@@ -265,6 +265,7 @@ class Provoker:
         await asyncio.to_thread(domain.destroy)
 
 
+@pytest.mark.long
 async def test_what_is_announced_is_published_within_100_ms(node: PrivateLibvirt) -> None:
     """From another client's callback to the message handed to the broker link, for each kind, in the best of rounds."""
     best: dict[str, float] = {}
