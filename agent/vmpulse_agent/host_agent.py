@@ -327,7 +327,7 @@ class HostAgent:
         self._read_wanted.set()
 
     def _want_read_later(self, vm: VmId, wanted: frozenset[Section]) -> None:
-        """Read again in a moment, for what an event made stale must not wait for a refresh. One timer for each VM."""
+        """Read (again) in a moment: what an event made stale must not wait for a refresh. One timer for each VM."""
         if vm not in self._to_reread:
             asyncio.get_running_loop().call_later(REREAD_S, self._reread, vm)
         self._to_reread[vm] = self._to_reread.get(vm, frozenset()) | wanted
@@ -388,6 +388,8 @@ class HostAgent:
                 self._want_read(event.vm, frozenset({Section.INFO, Section.CONFIG, Section.STATUS}))
             case SectionsStale():
                 self._want_read(event.vm, event.sections)
+                if event.settling:
+                    self._want_read_later(event.vm, event.sections)
             case BalloonChanged():
                 self.session.balloon_changed(event.vm, event.kib, self._now())
                 self._pump()

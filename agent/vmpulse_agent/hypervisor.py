@@ -154,10 +154,14 @@ class LifecycleEvent(NamedTuple):
 
 
 class SectionsStale(NamedTuple):
-    """Something that sections are made of has changed: read these again."""
+    """Something that sections are made of has changed: read these again.
+
+    ``settling``: it was announced before all of it was there, so they are read once more a moment later.
+    """
 
     vm: VmId
     sections: frozenset[Section]
+    settling: bool = False
 
 
 class BalloonChanged(NamedTuple):

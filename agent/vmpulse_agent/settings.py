@@ -7,9 +7,10 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta, Struct
 
 from vmpulse_contract import broker_url, limits
-from vmpulse_contract.broker_url import BrokerUrl, TlsFiles
+from vmpulse_contract.broker_url import BrokerUrl
 from vmpulse_contract.errors import SettingsError
 from vmpulse_contract.identity import HOST_ID_ALLOWED, HostId, host_id, host_id_from_fqdn
+from vmpulse_edges.broker_settings import CaFile, CertFile, KeyFile, PasswordFile, address_of
 from vmpulse_edges.logs import LogFormat, LogLevel
 
 PREFIX: Final = "VMPULSE_AGENT_"
@@ -62,18 +63,10 @@ class AgentSettings(Struct, frozen=True, kw_only=True):
             extra={"allowed": broker_url.ALLOWED},
         ),
     ] = "amqp://127.0.0.1:5672/"
-    broker_password_file: Annotated[
-        str, Meta(description="file with the broker's password, instead of one in broker_url; empty: none")
-    ] = ""
-    broker_ca_file: Annotated[
-        str, Meta(description="file with the broker's authority, PEM; empty: the system's authorities")
-    ] = ""
-    broker_cert_file: Annotated[
-        str, Meta(description="file with our certificate, PEM; without a password it stands for one; empty: none")
-    ] = ""
-    broker_key_file: Annotated[
-        str, Meta(description="file with the certificate's key, PEM; empty: it is in broker_cert_file")
-    ] = ""
+    broker_password_file: PasswordFile = ""
+    broker_ca_file: CaFile = ""
+    broker_cert_file: CertFile = ""
+    broker_key_file: KeyFile = ""
     tick_s: Annotated[
         float,
         Meta(
@@ -131,8 +124,7 @@ def broker_of(settings: AgentSettings, host: HostId, password: str | None) -> Br
     scheme, separator, rest = text.partition("://")
     if separator and "@" not in rest.partition("/")[0]:
         text = f"{scheme}://{host}@{rest}"
-    tls = TlsFiles(settings.broker_ca_file, settings.broker_cert_file, settings.broker_key_file)
-    url = broker_url.parse("broker_url", text, password, tls)
+    url = address_of(settings, password, text)
     if url.user != host:
         raise SettingsError("broker_url", str(url), f"a broker user named like the host, {host}, or none in the URL")
     return url

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from vmpulse_consumers.view.allowance import Allowance
+from vmpulse_consumers.view.bounded import Bounded
 
 LINES: Final = 5.0
 LINE_S: Final = 10.0
@@ -12,23 +13,28 @@ LINE_S: Final = 10.0
 SENDERS_KEPT: Final = 4096
 
 
+class _Told:
+    """What has been told of one sender."""
+
+    def __init__(self, now: float) -> None:
+        self.lines = Allowance(1 / LINE_S, LINES, now)
+        self.untold = 0
+
+
 class Rejections:
-    """What has been told of each sender, for SENDERS_KEPT of them."""
+    """What has been told of each sender."""
 
     def __init__(self) -> None:
-        self._senders: dict[str | None, Allowance] = {}
-        self._untold: dict[str | None, int] = {}
+        self._senders: Bounded[str | None, _Told] = Bounded(SENDERS_KEPT, _Told)
+
+    def __len__(self) -> int:
+        return len(self._senders)
 
     def untold(self, sender: str | None, now: float) -> int | None:
         """Of a message that has come: how many of its sender were left untold before it; None: it is left as well."""
-        allowance = self._senders.get(sender)
-        if allowance is None:
-            if len(self._senders) >= SENDERS_KEPT:
-                oldest = next(iter(self._senders))
-                del self._senders[oldest]
-                self._untold.pop(oldest, None)
-            allowance = self._senders[sender] = Allowance(1 / LINE_S, LINES, now)
-        if allowance.take(1.0, now):
-            return self._untold.pop(sender, 0)
-        self._untold[sender] = self._untold.get(sender, 0) + 1
-        return None
+        told = self._senders.of(sender, now)
+        if not told.lines.take(1.0, now):
+            told.untold += 1
+            return None
+        before, told.untold = told.untold, 0
+        return before

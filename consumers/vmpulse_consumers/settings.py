@@ -7,7 +7,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from vmpulse_contract import broker_url
-from vmpulse_contract.broker_url import BrokerUrl, TlsFiles
+from vmpulse_edges.broker_settings import CaFile, CertFile, KeyFile, PasswordFile
 from vmpulse_edges.logs import LogFormat, LogLevel
 
 VIEW_PREFIX = "VMPULSE_VIEW_"
@@ -26,16 +26,6 @@ Port = Annotated[
     Meta(ge=0, le=65535, description="port of the HTTP API; 0: any free one", extra={"allowed": "0 to 65535"}),
 ]
 Url = Annotated[str, Meta(description="the broker", extra={"allowed": broker_url.ALLOWED})]
-PasswordFile = Annotated[
-    str, Meta(description="file with the broker's password, instead of one in broker_url; empty: none")
-]
-
-CaFile = Annotated[str, Meta(description="file with the broker's authority, PEM; empty: the system's authorities")]
-CertFile = Annotated[
-    str,
-    Meta(description="file with our certificate, PEM; without a password it stands for one; empty: none"),
-]
-KeyFile = Annotated[str, Meta(description="file with the certificate's key, PEM; empty: it is in broker_cert_file")]
 
 
 class ViewSettings(Struct, frozen=True, kw_only=True):
@@ -94,9 +84,3 @@ class CaptureSettings(Struct, frozen=True, kw_only=True):
     broker_ca_file: CaFile = ""
     broker_cert_file: CertFile = ""
     broker_key_file: KeyFile = ""
-
-
-def broker_of(settings: ViewSettings | CallSettings | CaptureSettings, password: str | None) -> BrokerUrl:
-    """The broker's address; *password* is the password file's content, if one is set. Raises SettingsError."""
-    tls = TlsFiles(settings.broker_ca_file, settings.broker_cert_file, settings.broker_key_file)
-    return broker_url.parse("broker_url", settings.broker_url, password, tls)

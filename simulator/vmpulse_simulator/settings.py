@@ -8,6 +8,7 @@ from msgspec import Meta, Struct
 
 from vmpulse_contract import broker_url
 from vmpulse_contract.limits import VMS_PER_HOST
+from vmpulse_edges.broker_settings import PasswordFile
 from vmpulse_simulator.dynamics import ROUND_S, Rates
 from vmpulse_simulator.view_api import ALLOWED
 
@@ -86,9 +87,7 @@ class RunSettings(FleetSettings, frozen=True, kw_only=True):
         str,
         Meta(description="the broker; its user needs the tag impersonator", extra={"allowed": broker_url.ALLOWED}),
     ] = "amqp://engine.simulator@127.0.0.1:5672/"
-    broker_password_file: Annotated[
-        str, Meta(description="file with the broker's password, instead of one in broker_url; empty: none")
-    ] = ""
+    broker_password_file: PasswordFile = ""
     api: Annotated[
         str,
         Meta(

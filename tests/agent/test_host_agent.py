@@ -13,7 +13,15 @@ from tests.waiting import eventually
 from vmpulse_agent import host_agent
 from vmpulse_agent.errors import HypervisorError
 from vmpulse_agent.host_agent import HostAgent, Timing
-from vmpulse_agent.hypervisor import ConnectionBack, ConnectionLost, DeviceSample, Exit, Look, SectionReading
+from vmpulse_agent.hypervisor import (
+    ConnectionBack,
+    ConnectionLost,
+    DeviceSample,
+    Exit,
+    Look,
+    SectionReading,
+    SectionsStale,
+)
 from vmpulse_agent.session import Outgoing, Policy
 from vmpulse_contract import verbs, wire
 from vmpulse_contract.devices import read_devices
@@ -230,6 +238,22 @@ async def test_what_nobody_announces_is_found_by_the_refresh(hypervisor: Stubbor
         await eventually(lambda: agent.session.ready)
         hypervisor.domains[running_vm(hypervisor)].name = "renamed-in-secret"
         await eventually(lambda: any(b"renamed-in-secret" in message.body for message in caught.of(Kind.CHANGE)))
+
+
+async def test_what_settles_after_its_event_is_said_soon(
+    hypervisor: Stubborn, caught: Catcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A definition that changes just after its event, as with a plugged device, does not wait for the refresh."""
+    monkeypatch.setattr(host_agent, "REREAD_S", 0.3)
+    agent, vm = agent_of(hypervisor, caught), running_vm(hypervisor)
+    agent.timing = agent.timing._replace(refresh_s=3600.0)
+    async with at_work(agent.run()):
+        await eventually(lambda: agent.session.ready)
+        reads = hypervisor.reads
+        hypervisor._announce(SectionsStale(vm, frozenset({Section.INFO}), settling=True))
+        await eventually(lambda: hypervisor.reads > reads)
+        hypervisor.domains[vm].name = "settled"
+        await eventually(lambda: any(b"settled" in message.body for message in caught.of(Kind.CHANGE)))
 
 
 async def test_devices_are_reported_again_and_again(

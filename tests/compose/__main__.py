@@ -193,8 +193,9 @@ def live(run: Run, stack: Stack, hypervisor: PrivateLibvirt, *, with_grafana: bo
     with run.step("kills", "killing each service once"):
         back = checks.killed_and_back(stack, ["agent"])
         host_side.agent_tells(stack, hypervisor)
-        # Its VMs are not in the simulator's truth: without its agent, a view that starts anew does not know it.
         stack.compose("rm", "--stop", "--force", "agent", profiles=["host"])
+        # Its VMs are not in the simulator's truth, and a view that starts anew remembers them until it is told.
+        stack.compose("exec", "-T", "view", "vmpulse", "hosts", "forget", host_side.HOST, "--yes")
         others = [*(name for name in services if name != "view"), "view"]
         run.result["back_after_s"] = back | checks.killed_and_back(stack, others)
         stack.until_healthy(services)

@@ -29,4 +29,4 @@ def test_made_up_senders_take_no_memory() -> None:
     rejections = Rejections()
     for number in range(SENDERS_KEPT + 10):
         rejections.untold(f"made-up-{number}", 0.0)
-    assert len(rejections._senders) == SENDERS_KEPT
+    assert len(rejections) == SENDERS_KEPT

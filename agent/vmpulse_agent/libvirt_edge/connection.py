@@ -237,6 +237,7 @@ class Connection:
             except HypervisorError as error:
                 log.debug("read-write access was not asked for: %s", error)
             except Exception:
+                # Without this task nobody would ever ask again; whatever went wrong may pass as a refusal does.
                 log.exception("asking for read-write access failed, it is tried again")
         self._listener.granted()
 

@@ -254,7 +254,8 @@ def asks_role(event: RawEvent, book: EvidenceBook) -> bool:
 
 
 def _devices(event: RawEvent, _: EvidenceBook) -> list[HypervisorEvent]:
-    return _stale(event.vm, Section.INFO, Section.CONFIG)
+    """A device that is plugged live and into the definition is announced between the two (libvirt 9, qemu driver)."""
+    return [SectionsStale(event.vm, frozenset({Section.INFO, Section.CONFIG}), settling=True)]
 
 
 def _media(event: RawEvent, _: EvidenceBook) -> list[HypervisorEvent]:

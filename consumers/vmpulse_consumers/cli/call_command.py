@@ -12,12 +12,13 @@ from vmpulse_consumers.amqp_requests import Requests
 from vmpulse_consumers.cli.call_replies import readable
 from vmpulse_consumers.cli.call_tables import show
 from vmpulse_consumers.errors import ConsumerError
-from vmpulse_consumers.settings import CLI_PREFIX, CallSettings, broker_of
+from vmpulse_consumers.settings import CLI_PREFIX, CallSettings
 from vmpulse_contract.errors import BadName, SettingsError
 from vmpulse_contract.identity import HOST_ID_ALLOWED, VmId, host_id, vm_id
 from vmpulse_contract.settings import add_flags
 from vmpulse_contract.verbs import SECTION_OF_VERB, Verb
 from vmpulse_edges import logs
+from vmpulse_edges.broker_settings import address_of
 from vmpulse_edges.logs import LogFormat, LogLevel
 from vmpulse_edges.settings_source import load, read_secret
 
@@ -63,7 +64,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Ask, print, and say by the exit code whether there was an answer."""
     settings = load(CallSettings, args, CLI_PREFIX)
-    url = broker_of(settings, read_secret("broker_password_file", settings.broker_password_file))
+    url = address_of(settings, read_secret("broker_password_file", settings.broker_password_file))
     host, verb, vms = _question(args)
     if vms and verb not in SECTION_OF_VERB and verb is not Verb.GET_ALL_DEVICE_STATS:
         raise SettingsError("VM", args.vms[0], f"no VM ids with {verb}: it answers for the whole host")

@@ -16,9 +16,10 @@ from vmpulse_consumers.capture.file import CaptureFile
 from vmpulse_consumers.capture.recording import RecordingView
 from vmpulse_consumers.capture.records import Header, RecordKind, write_record
 from vmpulse_consumers.service import ViewService
-from vmpulse_consumers.settings import CLI_PREFIX, CaptureSettings, broker_of
+from vmpulse_consumers.settings import CLI_PREFIX, CaptureSettings
 from vmpulse_contract import topology
 from vmpulse_edges import logs
+from vmpulse_edges.broker_settings import address_of
 from vmpulse_edges.errors import BrokerRefused
 from vmpulse_edges.logs import LogFormat, LogLevel
 from vmpulse_edges.settings_source import load, read_secret
@@ -35,7 +36,7 @@ TELL_S: Final = 3.0
 def capture(args: argparse.Namespace) -> int:
     """Capture until told to stop, or for so long. Raises CaptureUnwritable, and BrokerRefused at the start."""
     settings = load(CaptureSettings, args, CLI_PREFIX)
-    url = broker_of(settings, read_secret("broker_password_file", settings.broker_password_file))
+    url = address_of(settings, read_secret("broker_password_file", settings.broker_password_file))
     logs.configure(LogLevel.WARNING, LogFormat.TEXT)
     try:
         asyncio.run(_until_told(url, Path(args.raw), args.seconds))

@@ -18,12 +18,13 @@ from vmpulse_consumers.http.access import Guarded
 from vmpulse_consumers.http.certificate import Certificate
 from vmpulse_consumers.http.token_file import TokenFile
 from vmpulse_consumers.service import ViewService
-from vmpulse_consumers.settings import VIEW_PREFIX, ViewSettings, broker_of
+from vmpulse_consumers.settings import VIEW_PREFIX, ViewSettings
 from vmpulse_consumers.store import Keeper
 from vmpulse_contract.errors import SettingsError
 from vmpulse_contract.settings import add_flags
 from vmpulse_edges import logs, sd_notify
 from vmpulse_edges.amqp_connection import warn_if_open
+from vmpulse_edges.broker_settings import address_of
 from vmpulse_edges.settings_source import load, read_secret
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Run until SIGTERM or SIGINT; then stop cleanly."""
     settings = load(ViewSettings, args, VIEW_PREFIX)
-    url = broker_of(settings, read_secret("broker_password_file", settings.broker_password_file))
+    url = address_of(settings, read_secret("broker_password_file", settings.broker_password_file))
     check_exposure(settings)
     logs.configure(settings.log_level, settings.log_format)
     warn_if_open(url)

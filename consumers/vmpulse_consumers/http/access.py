@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from litestar.enums import ScopeType
 
@@ -17,6 +17,7 @@ from vmpulse_consumers.errors import TokensUnusable
 from vmpulse_consumers.http.bounds import reply
 from vmpulse_consumers.http.refusals import Fault
 from vmpulse_consumers.view.allowance import Allowance
+from vmpulse_consumers.view.bounded import Bounded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -97,11 +98,12 @@ def _checked_hash(text: str) -> str:
     return text.lower()
 
 
-class Peer(NamedTuple):
+class Peer:
     """What one address may still ask."""
 
-    requests: Allowance
-    failures: Allowance
+    def __init__(self, now: float) -> None:
+        self.requests = Allowance(REQUESTS_S, REQUESTS, now)
+        self.failures = Allowance(FAILURES_S, FAILURES, now)
 
 
 class Guarded:
@@ -117,7 +119,7 @@ class Guarded:
         self._app = app
         self._tokens = tokens
         self._clock = clock
-        self._peers: dict[str, Peer] = {}
+        self._peers: Bounded[str, Peer] = Bounded(ADDRESSES_KEPT, Peer)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection event, as ASGI has it."""
@@ -164,16 +166,7 @@ class Guarded:
         """The allowances of whoever asks; None for this machine, on which others could do worse."""
         client = scope.get("client")
         address = "" if client is None else client[0]
-        if _is_loopback(address):
-            return None
-        peer = self._peers.get(address)
-        if peer is None:
-            if len(self._peers) >= ADDRESSES_KEPT:
-                del self._peers[next(iter(self._peers))]
-            now = self._clock()
-            peer = Peer(Allowance(REQUESTS_S, REQUESTS, now), Allowance(FAILURES_S, FAILURES, now))
-            self._peers[address] = peer
-        return peer
+        return None if _is_loopback(address) else self._peers.of(address, self._clock())
 
 
 def _is_loopback(address: str) -> bool:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from vmpulse_consumers.view.allowance import Allowance
 from vmpulse_consumers.view.events import Trouble
-
-if TYPE_CHECKING:
-    from vmpulse_contract.identity import HostId
 
 MESSAGES_S: Final = 500.0
 MESSAGES_BURST: Final = 20_000.0
@@ -46,26 +43,3 @@ class Budget:
         begins = self._dropped_at is None
         self._dropped_at = now
         return False, Trouble.FLOODING if begins else None
-
-
-class UnmetSenders:
-    """Budgets of those who have said nothing yet that makes them a host: nobody who has a name is free of one."""
-
-    def __init__(self) -> None:
-        self._budgets: dict[HostId, Budget] = {}
-
-    def __len__(self) -> int:
-        return len(self._budgets)
-
-    def of(self, sender: HostId, now: float) -> Budget:
-        """Give a sender's budget; beyond UNMET_KEPT of them the one met longest ago is let go."""
-        budget = self._budgets.get(sender)
-        if budget is None:
-            if len(self._budgets) >= UNMET_KEPT:
-                del self._budgets[next(iter(self._budgets))]
-            budget = self._budgets[sender] = Budget(now)
-        return budget
-
-    def met(self, sender: HostId, now: float) -> Budget:
-        """Give the budget that a host goes on with."""
-        return self._budgets.pop(sender, None) or Budget(now)

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Final
 
 from vmpulse_consumers.view.asking import RETRY_S, Asking
 from vmpulse_consumers.view.bodies import Bodies
-from vmpulse_consumers.view.budget import UnmetSenders
+from vmpulse_consumers.view.bounded import Bounded
+from vmpulse_consumers.view.budget import UNMET_KEPT, Budget
 from vmpulse_consumers.view.claims import is_heard
 from vmpulse_consumers.view.counts import Counts
 from vmpulse_consumers.view.events import BrokerEvent, HostEvent, HostTrouble, Trouble
@@ -79,7 +80,7 @@ class View:
         self.broker_ok = False
         self._canary_at: float | None = None
         self._heard_from: float | None = None
-        self._unmet = UnmetSenders()
+        self._unmet: Bounded[HostId, Budget] = Bounded(UNMET_KEPT, Budget)
         self._silence_from = now
         self._telling = Telling(self.runtime)
         self.memory = Memory()
@@ -168,7 +169,7 @@ class View:
 
     def _meet(self, host_id: HostId, now: float) -> Host:
         host = self.hosts[host_id] = Host(host_id, self.runtime.allocate(0), now)
-        host.budget = self._unmet.met(host_id, now)
+        host.budget = self._unmet.taken(host_id, now)
         return host
 
     def _stranger(self, host: Host, epoch: int, seq: int, now: float) -> None:

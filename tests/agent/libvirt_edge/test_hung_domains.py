@@ -228,9 +228,11 @@ async def test_a_slow_look_is_not_lost(node: PrivateLibvirt, follower: Following
     assert (await follower.hypervisor.look()).started > missed
 
 
-@pytest.mark.long
 async def test_a_hung_domain_is_destroyed(node: PrivateLibvirt, follower: Following) -> None:
-    """For some 10 s libvirt gives no list then; the others are asked by themselves, and nobody is taken for gone."""
+    """For some 10 s libvirt gives no list then; the others are asked by themselves, and nobody is taken for gone.
+
+    A partial look says of those that it did not reach nothing at all; on a busy machine one may miss some of them.
+    """
     vm = VmId(UUID(int=98).bytes)
     admin = await asyncio.to_thread(libvirt.open, node.uri)
     domain = await asyncio.to_thread(admin.createXML, node.light_domain("victim", uuid=UUID(bytes=vm)))
@@ -241,17 +243,21 @@ async def test_a_hung_domain_is_destroyed(node: PrivateLibvirt, follower: Follow
             await asyncio.sleep(0.05)
         destroying = asyncio.create_task(asyncio.to_thread(domain.destroy))
         await asyncio.sleep(0)
-        partial = 0
+        reached: list[set[VmId]] = []
         while not destroying.done():
             try:
                 seen = await follower.hypervisor.look()
             except HypervisorTimeout:
                 continue
-            partial += seen.partial
-            assert set(VMS.values()) <= {one.vm for one in seen.domains if one.answered or not seen.partial}
+            if seen.partial:
+                reached.append({one.vm for one in seen.domains if one.answered})
+            else:
+                assert set(VMS.values()) <= {one.vm for one in seen.domains}
             await asyncio.sleep(0.2)
         await destroying
-    assert partial > 5
+    assert len(reached) > 5
+    for known in VMS.values():
+        assert sum(known in vms for vms in reached) >= len(reached) - 1
     await all_answer(follower)
     assert vm not in await looked(follower)
     await asyncio.to_thread(admin.close)

@@ -18,6 +18,7 @@ import aio_pika
 import pytest
 from litestar.types import Receive, Scope, Send
 
+from tests.conftest import require
 from tests.real_broker import address, agent_of, at_work, cable, delete_queue, simulated_host, unique, view_at_work
 from tests.waiting import eventually
 from vmpulse_agent.amqp_link import AmqpLink
@@ -392,10 +393,7 @@ async def test_a_plain_client_in_shell_prints_changes_of_status(broker: PrivateB
 
 def require_tools() -> None:
     """Without amqp-tools: skip on a laptop, fail in CI, as for the broker."""
-    reason = "amqp-consume is not installed: run `make setup`, or install what Debian calls amqp-tools"
-    if os.environ.get("CI", "").lower() in {"1", "true"}:
-        pytest.fail(reason)
-    pytest.skip(reason)
+    require("amqp-consume is not installed: run `make setup`, or install what Debian calls amqp-tools")
 
 
 def test_the_worker_is_short_enough_to_be_read() -> None:

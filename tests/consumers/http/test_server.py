@@ -103,8 +103,7 @@ async def test_requests_are_not_logged(fleet: Fleet) -> None:
 
 def test_listener_speaks_ipv6() -> None:
     """An IPv6 address is listened on where the machine has one."""
-    if not socket.has_ipv6:
-        pytest.skip("no IPv6 here")
+    # A machine without IPv6 gives the error below, which is looked at as well.
     try:
         with listen("::1", 0) as listener:
             assert listener.family is socket.AF_INET6

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 import pytest
 
+from tests.conftest import require
 from tests.consumers.view.back_to_back import Table, vm_number
 from tests.consumers.view.situations import HOST
 from tests.waiting import eventually
@@ -33,8 +34,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of its own with little room. Needs root."""
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small file system takes root")
+    require("mounting a small file system takes root" if os.geteuid() else None)
     place = tmp_path / "small"
     place.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={ROOM_KIB}k", "small", str(place)], check=True)

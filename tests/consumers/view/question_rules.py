@@ -10,8 +10,10 @@ from tests.consumers.view.broker_rules import BrokerRules
 from tests.consumers.view.world import HOSTS, NUMBERS, TICK_S, VMS, Reply
 from vmpulse_consumers.amqp_requests import ANSWER_S
 from vmpulse_consumers.view import HostState, Request
-from vmpulse_consumers.view.host import WIDTH
+from vmpulse_consumers.view.asking import RETRY_S
+from vmpulse_consumers.view.host import REMEASURE_SLOW_S, WIDTH
 from vmpulse_consumers.view.rows import vm_row
+from vmpulse_consumers.view.view import FORGOTTEN_S, RETIRED_ASKS_S
 from vmpulse_contract import verbs
 from vmpulse_contract.errors import HostDidNotAnswer, UnknownHost
 from vmpulse_contract.topology import Kind
@@ -273,6 +275,44 @@ class QuestionRules(BrokerRules):
             self.power_changes(number)
         return self.place_of(number)
 
+    @rule()
     def faults_stop(self) -> None:
-        """V1, where it is held to be: see ``Fleet``."""
-        raise NotImplementedError
+        """V1: once faults stop, the view equals every live host's truth within three ticks and one pause at most."""
+        self.table.broker.heal(self.table.now)
+        for host in self.table.hosts.values():
+            host.rival = None
+            for domain in host.domains.values():
+                domain.answered = True
+            if host.id in self.table.dead:
+                self.table.dead.discard(host.id)
+                host.begin(self.table.now, self.table.next_epoch())
+        while self.replies:
+            self.a_late_reply_arrives(0)
+        while self.asked:
+            self.a_question_is_settled(0, "answered")
+        self.canary()
+        until = self.table.now + self.longest_pause()
+        for _ in range(3):
+            self.step()
+        while self.table.now < until + TICK_S:
+            self.step()
+        self.table.assert_equal()
+        for simple_host in self.table.hosts.values():
+            simple_host.report_devices(self.table.now)
+        self.table.deliver()
+        self.table.assert_devices()
+        assert {host.state for host in self.table.view.hosts.values()} == {HostState.LIVE}
+
+    def longest_pause(self) -> float:
+        """How long the view may ask some host nothing, whatever comes."""
+        longest = 0.0
+        for host in self.table.view.hosts.values():
+            longest = max(longest, host.retry_at - self.table.now)
+            if host.in_flight is not None:
+                longest = max(longest, host.in_flight.sent_at + FORGOTTEN_S + RETRY_S[-1] - self.table.now)
+            if self.table.hosts[host.id].session.epoch in host.retired:
+                longest = max(longest, RETIRED_ASKS_S)
+            if host.remeasure_at - self.table.now <= REMEASURE_SLOW_S:
+                # A slow answer makes every age look as much too old, until the clock is measured anew.
+                longest = max(longest, host.remeasure_at - self.table.now)
+        return longest

@@ -11,7 +11,7 @@ import pytest
 
 from tests.consumers.view.back_to_back import Delivery, Table, vm_number
 from tests.consumers.view.situations import HOST, OTHER, in_view, live_table, tick_of
-from vmpulse_consumers.view.budget import MESSAGES_BURST, MESSAGES_S, OVER_S, UNMET_KEPT, UnmetSenders
+from vmpulse_consumers.view.budget import MESSAGES_BURST, MESSAGES_S, OVER_S, UNMET_KEPT
 from vmpulse_consumers.view.events import HostTrouble, Trouble
 from vmpulse_consumers.view.rows import VmRow, host_row
 from vmpulse_consumers.view.view import RETIRED_ASKS_S, RIVALS_S, SEQ_JUMP
@@ -210,12 +210,13 @@ def test_a_host_goes_on_with_the_budget_that_it_was_met_with() -> None:
 
 
 def test_names_that_are_made_up_take_no_memory() -> None:
-    """Of senders that are no host so many are kept, and no more."""
-    unmet = UnmetSenders()
+    """Of senders that are no host so many are kept, and no more; the newest among them."""
+    table = live_table(hosts=1)
     for number in range(UNMET_KEPT + 10):
-        unmet.of(HostId(f"made-up-{number}"), 0.0)
-    assert len(unmet) == UNMET_KEPT
-    assert unmet.of(HostId(f"made-up-{UNMET_KEPT + 9}"), 0.0) is unmet.met(HostId(f"made-up-{UNMET_KEPT + 9}"), 0.0)
+        junk(table, f"made-up-{number}", 1)
+    assert len(table.view._unmet) == UNMET_KEPT
+    newest = HostId(f"made-up-{UNMET_KEPT + 9}")
+    assert table.view._unmet.of(newest, table.now) is table.view._unmet.taken(newest, table.now)
 
 
 # --- two agents -----------------------------------------------------------------------------------------------------

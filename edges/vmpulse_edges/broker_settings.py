@@ -1,0 +1,48 @@
+"""The settings of a broker connection that programs of both sides share, and the address that they add up to."""
+
+from __future__ import annotations
+
+from typing import Annotated, Protocol
+
+from msgspec import Meta
+
+from vmpulse_contract import broker_url
+from vmpulse_contract.broker_url import BrokerUrl, TlsFiles
+
+PasswordFile = Annotated[
+    str, Meta(description="file with the broker's password, instead of one in broker_url; empty: none")
+]
+CaFile = Annotated[str, Meta(description="file with the broker's authority, PEM; empty: the system's authorities")]
+CertFile = Annotated[
+    str, Meta(description="file with our certificate, PEM; without a password it stands for one; empty: none")
+]
+KeyFile = Annotated[str, Meta(description="file with the certificate's key, PEM; empty: it is in broker_cert_file")]
+
+
+class BrokerSettings(Protocol):
+    """Settings that name a broker."""
+
+    @property
+    def broker_url(self) -> str:
+        """Its address."""
+
+    @property
+    def broker_ca_file(self) -> str:
+        """Its authority's certificate."""
+
+    @property
+    def broker_cert_file(self) -> str:
+        """Our certificate."""
+
+    @property
+    def broker_key_file(self) -> str:
+        """The key of that."""
+
+
+def address_of(settings: BrokerSettings, password: str | None, url: str | None = None) -> BrokerUrl:
+    """Give the broker's address with its TLS files.
+
+    *password* is the password file's content, if one is set; *url* stands in for the setting. Raises SettingsError.
+    """
+    tls = TlsFiles(settings.broker_ca_file, settings.broker_cert_file, settings.broker_key_file)
+    return broker_url.parse("broker_url", settings.broker_url if url is None else url, password, tls)
