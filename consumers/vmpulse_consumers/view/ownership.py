@@ -102,12 +102,24 @@ class Transit(NamedTuple):
 class Vm:
     """One VM of the fleet: the hosts that list it, and the one that is believed; None while it is in transit.
 
-    ``told_host`` and ``told_status`` are what subscribers know of it; None: they do not know it yet. ``end`` is how the
-    life that was seen last has ended, if that was seen and told; None while it is in one. ``kept_place`` is the owner
-    or the transit that the memory was told of. ``split``: whether it is a split brain, as ``Splits`` has it.
+    ``told_host`` and ``told_status`` are what subscribers know of it; None: they do not know it yet. ``told_sections``:
+    the host whose sections of it they know. ``end`` is how the life that was seen last has ended, if that was seen and
+    told; None while it is in one. ``kept_place`` is the owner or the transit that the memory was told of. ``split``:
+    whether it is a split brain, as ``Splits`` has it.
     """
 
-    __slots__ = ("claims", "end", "id", "kept_place", "owner", "split", "told_host", "told_status", "transit")
+    __slots__ = (
+        "claims",
+        "end",
+        "id",
+        "kept_place",
+        "owner",
+        "split",
+        "told_host",
+        "told_sections",
+        "told_status",
+        "transit",
+    )
 
     def __init__(self, vm: VmId) -> None:
         self.id = vm
@@ -119,6 +131,7 @@ class Vm:
         self.split = False
         self.told_host: Host | None = None
         self.told_status = VmStatus.UNKNOWN
+        self.told_sections: Host | None = None
 
     @property
     def place(self) -> PlaceState:

@@ -50,7 +50,8 @@ class Telling:
         for vm in vms:
             status = self._status(vm, now)
             if status is not None:
-                vm.told_host, vm.told_status = _place(vm), status
+                # In transit a VM has no sections to read, so that they are told when it is somewhere.
+                vm.told_host, vm.told_status, vm.told_sections = _place(vm), status, vm.owner
         self.events.append(RelistEvent("the view has built up its picture; what happened before was not told"))
 
     def drain(self) -> list[Event]:
@@ -75,7 +76,8 @@ class Telling:
             if status is not was:
                 end = vm.end if status is VmStatus.DOWN else None
                 self.events.append(VmStatusChanged(vm.id, host.id, status, was, name, end))
-        if host is not was_host and host is vm.owner:
+        if host is vm.owner and vm.told_sections is not host:
+            vm.told_sections = host
             self._sections(vm, host, name)
 
     def section(self, vm: Vm, host: Host, section: Section) -> None:

@@ -39,6 +39,23 @@ def test_building_up_the_picture_is_told_once_and_not_vm_by_vm() -> None:
     assert told(table) == []
 
 
+def test_sections_of_a_vm_that_was_in_transit_when_all_was_read_are_told_later() -> None:
+    """Who read it found it nowhere, with no section: that it is its source's after all is news of what is held."""
+    table = Table(2, 3)
+    table.settle()
+    table.host.stop_vm(VM, table.now, MIGRATED)
+    table.step()
+    table.step()
+    assert any(isinstance(event, RelistEvent) for event in told(table))
+    assert VM in table.view.transits
+    table.host.begin(table.now, table.next_epoch())  # of an agent that has not kept how the life ended
+    for _ in range(3):
+        table.step()
+    assert VM not in table.view.transits
+    sections = {event.section for event in told(table) if isinstance(event, VmSectionHeld) and event.vm == VM}
+    assert Section.INFO in sections
+
+
 def test_a_new_vm_appears_with_its_first_frame_and_then_its_sections() -> None:
     """Listed, it is not told yet: nobody knows what it does. Then comes what is held of it."""
     table = live_table()
