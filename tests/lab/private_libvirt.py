@@ -159,9 +159,11 @@ class PrivateLibvirt:
                 start_new_session=True,
             )
             self._hear()
-        # A daemon killed while it tries out its QEMU leaves a child, which holds its locks for a moment.
-        for name in ("sock/libvirt-sock", "sock/libvirt-sock-ro", "run/libvirtd.pid", "run/qemu/driver.pid"):
-            (self.root / name).unlink(missing_ok=True)
+        # A daemon killed while it runs another program (QEMU to try it out, one for its networks) leaves a child, which
+        # holds the locks of all its drivers for a moment.
+        run = self.root / "run"
+        for path in (*(self.root / "sock").iterdir(), run / "libvirtd.pid", *run.glob("*/driver.pid")):
+            path.unlink(missing_ok=True)
         self._daemon = int(self._ask("start"))
         _wait_for(self._listening, START_S, lambda: f"libvirtd does not listen: {self.log[-500:]}")
 
