@@ -280,11 +280,11 @@ def _pipe(pipe: IO[str] | None) -> IO[str]:
 
 
 def _alive(pid: int) -> bool:
-    """Whether a process runs; one that has ended and is not yet reaped does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+    """Whether anything is left of a process.
+
+    Its first thread may have ended while others still hold sockets and locks; it is reaped when all have.
+    """
+    return Path(f"/proc/{pid}").exists()
 
 
 def _wait_for(condition: Callable[[], bool], seconds: float, complaint: Callable[[], str]) -> None:
