@@ -36,6 +36,7 @@ from vmpulse_contract.errors import (
     NotAllowed,
     ReplyFailed,
     UnknownVerb,
+    UnknownVersion,
     VerbError,
 )
 from vmpulse_contract.identity import HostId, VmId, is_engine_user
@@ -534,5 +535,9 @@ def _asked(body: bytes) -> list[VmId]:
     """The VMs that a request names. Raises BadRequest if it is none."""
     try:
         return [VmId(vm) for vm in verbs.read_request(body).vms]
+    except UnknownVersion as error:
+        remedy = "upgrade the agent, or ask in its version" if error.newer else "upgrade the one that asks"
+        words = f"this agent speaks contract version {error.allowed}, the request {error.shown}: {remedy}"
+        raise BadRequest(words) from error
     except MessageError as error:
         raise BadRequest(str(error)) from error

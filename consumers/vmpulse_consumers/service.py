@@ -16,7 +16,7 @@ from vmpulse_consumers.events.teller import Backlog, Teller
 from vmpulse_consumers.rejections import Rejections
 from vmpulse_consumers.view import HostState, View
 from vmpulse_consumers.view.events import BrokerEvent, HostEvent, HostTrouble, RelistEvent, VmSplitBrain
-from vmpulse_contract.errors import HostDidNotAnswer, MessageError, VerbError
+from vmpulse_contract.errors import HostDidNotAnswer, MessageError, UnknownVersion, VerbError
 from vmpulse_contract.identity import vm_text
 
 if TYPE_CHECKING:
@@ -171,8 +171,9 @@ class ViewService:
         if untold is not None:
             more = f" (and {untold:,} more of {sender or 'no user'} since the last line)" if untold else ""
             ours = error.__cause__ if isinstance(error, NotApplied) else None
+            why = _of_version(sender, error) if isinstance(error, UnknownVersion) else error
             words = "rejected a message with routing key %r: %s: %s%s"
-            log.warning(words, message.routing_key, error.reason, error, more, exc_info=ours)
+            log.warning(words, message.routing_key, error.reason, why, more, exc_info=ours)
         if self._watches:
             return
         if self._burials >= BURIALS:
@@ -192,6 +193,12 @@ class ViewService:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _of_version(host: str | None, error: UnknownVersion) -> str:
+    """Say which side has to be upgraded; the host's name was checked before the version was read."""
+    remedy = {None: "it is no agent of vmpulse", True: "upgrade the view", False: "upgrade the host's agent"}
+    return f"host {host} speaks contract version {error.shown}, this view {error.allowed}: {remedy[error.newer]}"
 
 
 def _log(event: Event) -> None:

@@ -51,15 +51,25 @@ class MistypedMessage(MessageError):
 
 
 class UnknownVersion(MessageError):
-    """The message's wire version is not one that this reader speaks."""
+    """The message's wire version is not one that this reader speaks.
+
+    ``shown`` is the version for people; ``newer``: whether it is one that a newer vmpulse speaks, None where it is no
+    version at all.
+    """
 
     reason = "version"
 
     def __init__(self, version: object, allowed: int) -> None:
-        # Not repr(): a hostile version may be nested deeper than repr can follow.
-        shown = str(version) if isinstance(version, int) else type(version).__name__
-        super().__init__(f"wire version {shown} is not spoken here; allowed: {allowed}")
         self.version = version
+        self.allowed = allowed
+        self.newer = version > allowed if isinstance(version, int) and version > 0 else None
+        # Not repr(): a hostile version may be nested deeper than repr can follow.
+        self.shown = str(version) if isinstance(version, int) else f"of type {type(version).__name__}"
+        super().__init__(f"contract version {self.shown} is not spoken here, only {allowed}{self._remedy}")
+
+    @property
+    def _remedy(self) -> str:
+        return {None: "", True: ": upgrade this side", False: ": upgrade the other side"}[self.newer]
 
 
 class WrongSender(MessageError):

@@ -24,6 +24,8 @@ WORKER: Final = "engine.worker"
 WAREHOUSE: Final = "engine.warehouse"
 MONITOR: Final = "engine.monitor"
 SIMULATOR: Final = "engine.simulator"
+IMPERSONATOR: Final = "impersonator"
+"""RabbitMQ's tag of a user that may publish in other users' names (RabbitMQ, "Validated User-ID")."""
 MAX_CONNECTIONS: Final = 4
 """Of a host's user: an agent has one, and another while it reconnects; ``vmpulse-agent check`` takes one more."""
 MAX_CHANNELS: Final = 16
@@ -95,5 +97,5 @@ def simulator_rights() -> Rights:
         configure=_words("runtime", "changes", "devices", "replies", "fleet", "dead", "rpc", r"rpc\.[a-z0-9_-]+"),
         write=_words("runtime", "changes", "devices", "replies", r"rpc\.[a-z0-9_-]+"),
         read=_words("rpc", r"rpc\.[a-z0-9_-]+"),
-        tags=("impersonator",),
+        tags=(IMPERSONATOR,),
     )

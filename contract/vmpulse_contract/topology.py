@@ -6,6 +6,7 @@ several because their readers differ: an autoscaler wants runtime only, an inven
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -195,19 +196,26 @@ def event_key(view: str, kind: EventType, *subject: str) -> str:
 
 
 class StreamKey(NamedTuple):
-    """What the exchange and routing key of a message that a host publishes unasked say."""
+    """What the exchange and routing key of a message that a host publishes unasked say.
+
+    ``kind`` None: one that this version does not know; whoever reads passes it over.
+    """
 
     host: HostId
-    kind: Kind
+    kind: Kind | None
     section: Section | None
 
 
 _RUNTIME_KINDS: Final = {"": Kind.FRAME, ".roster": Kind.ROSTER, ".goodbye": Kind.GOODBYE}
 _SECTIONS: Final = {f".{label}": section for label, section in SECTION_BY_LABEL.items()}
+_KNOWN: Final = {*_RUNTIME_KINDS, *_SECTIONS}
+_STREAM: Final = {RUNTIME, CHANGES, DEVICES}
+_LATER: Final = re.compile(r"\.[a-z][A-Za-z0-9]{0,31}")
+"""The second word of a kind to come looks like those that there are. Anything else is somebody's fault."""
 
 
 def parse_stream_key(exchange: str, routing_key: str) -> StreamKey:
-    """Read the address of what a host publishes unasked. Raises MistypedMessage for one that no agent uses."""
+    """Read the address of what a host publishes unasked. Raises MistypedMessage for one that no agent can have."""
     first = routing_key.partition(".")[0]
     rest = routing_key[len(first) :]
     try:
@@ -220,5 +228,7 @@ def parse_stream_key(exchange: str, routing_key: str) -> StreamKey:
         return StreamKey(host, Kind.CHANGE, _SECTIONS[rest])
     if exchange == DEVICES and not rest:
         return StreamKey(host, Kind.DEVICES, None)
+    if exchange in _STREAM and rest not in _KNOWN and _LATER.fullmatch(rest):
+        return StreamKey(host, None, None)
     msg = f"no agent publishes to {exchange} with routing key {routing_key!r:.100}"
     raise MistypedMessage(msg)

@@ -10,7 +10,8 @@ import msgspec
 import pytest
 import xxhash
 
-from tests.contract import test_golden as golden
+from tests.contract import golden_messages as golden
+from tests.contract.test_golden import GOLDEN
 from vmpulse_contract import errors, limits, sections, topology, verbs, wire
 from vmpulse_contract.devices import DeviceMessage
 from vmpulse_contract.identity import HostId
@@ -49,7 +50,7 @@ def test_version() -> None:
 @pytest.mark.parametrize("name", ["change", "frame"])
 def test_example_bytes(name: str) -> None:
     """The bytes of the worked example are those of the golden files."""
-    assert _bytes(name) == (golden.GOLDEN / f"{name}.bin").read_bytes()
+    assert _bytes(name) == (GOLDEN / f"{name}.bin").read_bytes()
 
 
 def test_worked_hash() -> None:

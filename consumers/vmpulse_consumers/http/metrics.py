@@ -26,6 +26,7 @@ from vmpulse_consumers.http import census, series
 from vmpulse_consumers.http.census import FRESHNESS
 from vmpulse_consumers.view import HostState, View
 from vmpulse_consumers.view.rows import vm_row
+from vmpulse_consumers.view.view import LATER_KIND
 from vmpulse_contract.errors import VERB_ERRORS
 from vmpulse_contract.topology import Kind
 
@@ -33,7 +34,7 @@ GZIP_FROM: Final = 16 << 10
 """Smaller replies are sent as they are."""
 END: Final = b"# EOF\n"
 """What an OpenMetrics text ends with."""
-STREAM: Final = (Kind.FRAME, Kind.ROSTER, Kind.CHANGE, Kind.GOODBYE, Kind.DEVICES)
+STREAM: Final = (Kind.FRAME, Kind.ROSTER, Kind.CHANGE, Kind.GOODBYE, Kind.DEVICES, LATER_KIND)
 REASONS: Final = ("hash", "malformed", "mistyped", "oversized", "sender", "version")
 
 

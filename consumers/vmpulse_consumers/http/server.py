@@ -8,7 +8,7 @@ import socket
 from typing import TYPE_CHECKING, Final
 
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from vmpulse_consumers.errors import PortTaken
 from vmpulse_consumers.http.bounds import Bounded
@@ -29,6 +29,8 @@ CONNECTIONS: Final = 1000
 """More get 503: each is a file descriptor and a task of the process that keeps the view."""
 HEAD_BYTES: Final = 16 << 10
 """Request line and headers together, as far as they come in pieces; what comes at once ``bounds`` refuses."""
+PATIENCE_S: Final = 30
+"""A client may keep us waiting so long: with the next request, with the rest of its head, and with reading a reply."""
 PORT_MAXIMUM: Final = 65535
 
 
@@ -66,9 +68,11 @@ async def serve(app: ASGIApp, host: str, port: int) -> None:
     await serve_on(app, listen(host, port))
 
 
-async def serve_on(app: ASGIApp, listener: socket.socket, context: ssl.SSLContext | None = None) -> None:
+async def serve_on(
+    app: ASGIApp, listener: socket.socket, context: ssl.SSLContext | None = None, patience_s: int = PATIENCE_S
+) -> None:
     """Serve *app* on a socket that ``listen`` gave, until cancelled; then close within 2 s. *context*: for TLS."""
-    server = _Server(_config(app, context))
+    server = _Server(_config(app, context, patience_s))
     serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
     try:
         await asyncio.shield(serving)
@@ -88,19 +92,65 @@ class _Server(uvicorn.Server):
 
 
 class _Protocol(H11Protocol):
-    """One connection, which lets replies without an end of their own know of it what ASGI does not tell."""
+    """One connection, which lets replies without an end of their own know of it what ASGI does not tell.
+
+    uvicorn waits for ever for the end of a head, and for a reply to be read; a thousand such clients would leave no
+    connection to others. While the reply is ours to make no time runs, unless what is written of it is not read.
+    """
+
+    _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.connection = Connection(transport)
         self.app_state = {**self.app_state, STATE_KEY: self.connection}
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._wait_no_more()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        # Bytes alone gain no time: a head that comes in drops, and requests of one who reads no reply.
+        if self._is_ours and not self.flow.write_paused:
+            self._wait_no_more()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if not self._is_ours:
+            self._wait()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._wait()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._is_ours:
+            self._wait_no_more()
+
+    @property
+    def _is_ours(self) -> bool:
+        """Whether a reply is being made."""
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is not None and not cycle.response_complete
+
+    def _wait(self) -> None:
+        self._wait_no_more()
+        self._deadline = self.loop.call_later(self.timeout_keep_alive, self.connection.cut)
+
+    def _wait_no_more(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
     def shutdown(self) -> None:
         self.connection.closing.set()
         super().shutdown()
 
 
-def _config(app: ASGIApp, context: ssl.SSLContext | None) -> uvicorn.Config:
+def _config(app: ASGIApp, context: ssl.SSLContext | None, patience_s: int) -> uvicorn.Config:
     return uvicorn.Config(
         Bounded(app),
         http=_Protocol,
@@ -113,7 +163,7 @@ def _config(app: ASGIApp, context: ssl.SSLContext | None) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_keep_alive=30,
+        timeout_keep_alive=patience_s,
         timeout_graceful_shutdown=GRACEFUL_S,
         limit_concurrency=CONNECTIONS,
         h11_max_incomplete_event_size=HEAD_BYTES,

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 from vmpulse_consumers.view.asking import RETRY_S, Asking
 from vmpulse_consumers.view.bodies import Bodies
 from vmpulse_consumers.view.bounded import Bounded
-from vmpulse_consumers.view.budget import UNMET_KEPT, Budget
+from vmpulse_consumers.view.budget import OVER_S, UNMET_KEPT, Budget
 from vmpulse_consumers.view.claims import is_heard
 from vmpulse_consumers.view.counts import Counts
 from vmpulse_consumers.view.events import BrokerEvent, HostEvent, HostTrouble, Trouble
@@ -62,6 +62,8 @@ RETIRED_ASKS_S: Final = 10.0
 """A retired epoch that still speaks so long after is not the tail of a queue: ask who is live."""
 RIVALS_S: Final = 60.0
 """Two agents of one host are told of so often at most."""
+LATER_KIND: Final = "unknown"
+"""How messages are counted whose kind only a newer version knows."""
 _FLOODS: Final = {
     Trouble.FLOODING: "it says more than its budget; what goes beyond is dropped, and repaired later",
     Trouble.FLOOD_OVER: "its messages are applied again",
@@ -81,6 +83,7 @@ class View:
         self._canary_at: float | None = None
         self._heard_from: float | None = None
         self._unmet: Bounded[HostId, Budget] = Bounded(UNMET_KEPT, Budget)
+        self._flooded_at: float | None = None
         self._silence_from = now
         self._telling = Telling(self.runtime)
         self.memory = Memory()
@@ -109,6 +112,11 @@ class View:
         if user_id != key.host:
             raise WrongSender(f"routing key {routing_key!r:.100} with user_id {user_id!r:.80}; they must name one host")
         match key.kind:
+            case None:
+                # Of a newer agent: what it means is not known here, so that it is not read, and is no sign of life.
+                self.counts.messages[LATER_KIND] += 1
+                self.counts.bytes += len(body)
+                return
             case Kind.FRAME:
                 self._frame(key.host, stream.read_frame(body), now)
             case Kind.ROSTER:
@@ -133,7 +141,9 @@ class View:
         host = self.hosts.get(sender)
         budget = self._unmet.of(sender, now) if host is None else host.budget
         allowed, trouble = budget.take(size, now)
-        self.counts.over_budget += not allowed
+        if not allowed:
+            self.counts.over_budget += 1
+            self._flooded_at = now
         if trouble is not None:
             self._tell_trouble(sender, trouble, _FLOODS[trouble])
         return allowed
@@ -428,6 +438,9 @@ class View:
             self._step(host, HostInput.SILENT_LOST, now)
         elif silent > 2 * tick_s + SLACK_S and host.state is HostState.LIVE:
             self._step(host, HostInput.SILENT_LATE, now)
+            if self._flooded_at is not None and now - self._flooded_at <= OVER_S:
+                # A flood pushes others out of our queue; questions and answers have queues of their own.
+                self.asking.relist(host)
 
     def _give_up_waiting(self, host: Host, now: float) -> None:
         """A request that never came back, by whatever fault of ours, must not keep the host from being asked again."""

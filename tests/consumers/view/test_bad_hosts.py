@@ -10,10 +10,11 @@ import msgspec
 import pytest
 
 from tests.consumers.view.back_to_back import Delivery, Table, vm_number
-from tests.consumers.view.situations import HOST, OTHER, in_view, live_table, tick_of
+from tests.consumers.view.situations import HOST, OTHER, in_view, live_table, silence, tick_of, user_said
 from vmpulse_consumers.view.budget import MESSAGES_BURST, MESSAGES_S, OVER_S, UNMET_KEPT
 from vmpulse_consumers.view.events import HostTrouble, Trouble
 from vmpulse_consumers.view.rows import VmRow, host_row
+from vmpulse_consumers.view.states import HostState
 from vmpulse_consumers.view.view import RETIRED_ASKS_S, RIVALS_S, SEQ_JUMP
 from vmpulse_contract import sections, stream, topology, verbs, wire
 from vmpulse_contract.columns import to_bytes
@@ -157,6 +158,42 @@ def test_a_host_that_floods_no_more_is_repaired() -> None:
         table.step()
     table.assert_equal()
     assert troubles(table) == [Trouble.FLOODING, Trouble.FLOOD_OVER]
+
+
+def flooded(table: Table, seconds: int) -> set[HostState]:
+    """The first host floods and pushes all that the other says out of our queue; gives what the other is said to be."""
+    seen = set()
+    for second in range(seconds):
+        table.now += 1.0
+        table.view.canary(table.now)
+        drown(table)
+        table.view.receive(topology.RUNTIME, "host-0", "host-0", b"\xc1", table.now)
+        if second % 3 == 0:
+            table.hosts[OTHER].tick(table.now)
+            table.hosts[OTHER].queue.clear()
+        table.view.tick(table.now)
+        seen.add(table.view.hosts[OTHER].state)
+        table.answer()
+        seen.add(table.view.hosts[OTHER].state)
+    return seen
+
+
+def test_hosts_that_a_flood_drowns_out_are_asked() -> None:
+    """Questions have a queue of their own, so a host whose every message is pushed out is late and never lost."""
+    table = live_table(hosts=2)
+    table.hosts[OTHER].domains[vm_number(4)].user = "somebody"
+    assert flooded(table, 60) == {HostState.LIVE, HostState.LATE}
+    assert user_said(table, 4) == "somebody"
+    table.dead.add(OTHER)
+    assert HostState.LOST in flooded(table, 20)
+
+
+def test_without_a_flood_nobody_is_asked_for_being_late() -> None:
+    """Many hosts that fall silent at once are not asked one after the other: that would hold up other questions."""
+    table = live_table(hosts=2)
+    asked = table.view.counts.relists
+    silence(table, 10)
+    assert (in_view(table).state, table.view.counts.relists) == (HostState.LATE, asked)
 
 
 def test_bytes_are_budgeted_too() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from math import isnan
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule
@@ -17,6 +18,8 @@ from tests.consumers.view.view_rules import ViewRules
 from vmpulse_consumers.http import census
 from vmpulse_consumers.view.rows import fleet_row, vm_row
 from vmpulse_contract.values import VmStatus
+
+pytestmark = pytest.mark.timeout(120)
 
 EXAMPLES = 150
 """Of the normal profile; each deliberate bug has to be caught within so many."""

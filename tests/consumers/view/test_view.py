@@ -371,7 +371,8 @@ def test_ready_means_that_every_known_host_is_confirmed_or_known_to_be_away() ->
         (topology.RUNTIME, "host-0", "host-0", wire.write([1, "x"]), MistypedMessage),
         (topology.RUNTIME, "host-0.roster", "host-0", wire.write([1, 2, 3, 4]), MistypedMessage),
         (topology.RUNTIME, "Host.0", "Host", b"", MistypedMessage),
-        (topology.CHANGES, "host-0.nonsense", "host-0", b"", MistypedMessage),
+        (topology.CHANGES, "host-0.non_sense", "host-0", b"", MistypedMessage),
+        (topology.CHANGES, "host-0.later", "host-1", b"", WrongSender),
         (
             topology.CHANGES,
             "host-0.status",

@@ -1,0 +1,99 @@
+"""Clients that keep the server waiting: each is cut off after a while, and nobody else notices."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import AsyncIterator
+from typing import NamedTuple
+
+import httpx
+import pytest
+from litestar import Litestar, MediaType, get
+
+from tests.consumers.http.serving import served
+from tests.consumers.http.stocked_view import Fleet
+
+PATIENCE_S = 1
+MUCH = 16 << 20
+"""More bytes than the kernel keeps for a connection."""
+ASK = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@get("/", media_type=MediaType.TEXT)
+async def much() -> bytes:
+    """Reply with more than anybody takes unread."""
+    return b"x" * MUCH
+
+
+@get("/", media_type=MediaType.TEXT)
+async def late() -> bytes:
+    """Reply later than any client may be."""
+    await asyncio.sleep(2 * PATIENCE_S)
+    return b"late"
+
+
+class Client(NamedTuple):
+    """A connection in a test's hands."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    async def read_on(self) -> int:
+        """Read until the other side hangs up; gives how much it was."""
+        size = 0
+        with contextlib.suppress(ConnectionError):
+            while chunk := await self.reader.read(1 << 16):
+                size += len(chunk)
+        return size
+
+
+@contextlib.asynccontextmanager
+async def connected(url: str) -> AsyncIterator[Client]:
+    """Connect; little is kept unread on this side."""
+    address = httpx.URL(url)
+    plain = socket.socket()
+    plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    plain.connect((address.host, address.port))
+    client = Client(*await asyncio.open_connection(sock=plain))
+    try:
+        yield client
+    finally:
+        client.writer.transport.abort()
+
+
+@pytest.mark.parametrize("said_before", [b"", b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"])
+async def test_a_head_that_comes_in_drops_is_not_waited_for(fleet: Fleet, said_before: bytes) -> None:
+    """One who sends a byte now and then is cut off, on a new connection and on one that has been of use."""
+    async with served(fleet, patience_s=PATIENCE_S) as url, connected(url) as client:
+        began = time.monotonic()
+        client.writer.write(said_before)
+        ended = asyncio.create_task(client.read_on())
+        while not ended.done():
+            client.writer.write(b"G")
+            await asyncio.wait({ended}, timeout=0.1)
+            assert time.monotonic() - began < 10 * PATIENCE_S
+        assert time.monotonic() - began >= PATIENCE_S
+
+
+async def test_a_reply_that_is_not_read_is_not_kept(fleet: Fleet) -> None:
+    """One who asks for much and reads nothing is cut off; another who reads has all of it meanwhile."""
+    async with (
+        served(fleet, Litestar([much], logging_config=None), patience_s=PATIENCE_S) as url,
+        connected(url) as client,
+    ):
+        for _ in range(2 * PATIENCE_S * 10):
+            client.writer.write(ASK)  # asking on gains no time
+            await asyncio.sleep(0.1)
+        async with httpx.AsyncClient(trust_env=False) as another:
+            assert len((await another.get(url)).content) == MUCH
+        assert await client.read_on() < MUCH
+
+
+async def test_a_reply_that_takes_long_to_make_is_waited_for(fleet: Fleet) -> None:
+    """While it is the server that is slow nobody is cut off."""
+    app = Litestar([late], logging_config=None)
+    async with served(fleet, app, patience_s=PATIENCE_S) as url, httpx.AsyncClient(trust_env=False) as client:
+        assert (await client.get(url)).content == b"late"
