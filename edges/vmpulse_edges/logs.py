@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from enum import StrEnum
+from typing import TYPE_CHECKING, Final
 
 from pythonjsonlogger.json import JsonFormatter
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+FIELDS: Final = "%(asctime)s %(levelname)s %(name)s %(message)s"
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""Unicode's control characters, its line and paragraph ends, and what turns the direction of writing."""
 
 
 class LogFormat(StrEnum):
@@ -25,11 +34,32 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
+class LineFormatter(logging.Formatter):
+    """One line for each record, whatever hosts, guests and brokers say: they write no line and no colour of their own.
+
+    Only a traceback has lines of its own. They are indented, so that none can pass for a record.
+    """
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """The line, with control characters as Python writes them."""
+        return _escaped(super().formatMessage(record))
+
+    def formatException(  # noqa: N802 - logging's name
+        self,
+        ei: tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None],
+    ) -> str:
+        """The traceback, indented."""
+        return "\n".join(f"    {_escaped(line)}" for line in super().formatException(ei).split("\n"))
+
+
+def _escaped(text: str) -> str:
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
 def configure(level: LogLevel, form: LogFormat) -> None:
     """Set up the process's logging."""
     handler = logging.StreamHandler(sys.stderr)
-    fields = "%(asctime)s %(levelname)s %(name)s %(message)s"
-    handler.setFormatter(JsonFormatter(fields) if form is LogFormat.JSON else logging.Formatter(fields))
+    handler.setFormatter(JsonFormatter(FIELDS) if form is LogFormat.JSON else LineFormatter(FIELDS))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for chatty in ("aio_pika", "aiormq"):
         # They log with a traceback what we handle and say in one line.
