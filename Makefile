@@ -8,6 +8,7 @@ HOSTS ?= 250
 VMS ?= 40
 PORT ?= 8080
 SECONDS_LIMIT ?=
+MINUTES ?= 20
 ARGS ?=
 GUESTS ?= 0
 SLOW ?=
@@ -84,8 +85,10 @@ nightly: ## what takes long: the composed stack, ten thousand histories, a milli
 	@$(MAKE) compose-test ARGS=
 	@$(MAKE) prove ARGS=
 	@$(MAKE) fuzz ARGS=
+	@$(MAKE) bench-flood ARGS=
 	@$(MAKE) lab GUESTS=3 SLOW=1 ARGS=
 	@$(MAKE) soak GUESTS=2 SECONDS_LIMIT=3600 ARGS=
+	@$(MAKE) bench-soak MINUTES=60 ARGS=
 
 .PHONY: bench-frame
 bench-frame: setup ## what a frame costs, as one JSON line
@@ -105,14 +108,31 @@ bench-check: ## a short bench of the agent that fails if a cost is far from its 
 bench-chaos: setup ## break broker, view and agents by a seed, and fail if the view says what is wrong (ARGS are the bench's)
 	@exec $(bin)/python -m benches.chaos $(ARGS)
 
+.PHONY: bench-flood
+bench-flood: setup ## have one host say all it can, and fail if that costs the others more than freshness (ARGS are the bench's)
+	@exec $(bin)/python -m benches.flood $(ARGS)
+
+.PHONY: bench-soak
+bench-soak: ## let everything run for MINUTES, and fail if a process grows or ends late, or the view is wrong (root; ARGS are the bench's)
+	@$(bootstrap) lab
+	@exec $(bin)/python -m benches.soak --minutes $(MINUTES) $(ARGS)
+
 .PHONY: fmt
 fmt: setup ## format, and mend what the linter can mend
 	@$(bin)/ruff check --fix --exit-zero --quiet
 	@$(bin)/ruff format
 
 .PHONY: lock
-lock: setup ## renew the lock files from pyproject.toml (ARGS=--upgrade for newer versions)
+lock: setup ## renew the lock files from pyproject.toml (ARGS=--upgrade for newer versions, '--upgrade-package NAME' for one)
 	@$(bin)/python requirements/compile.py $(ARGS)
+
+.PHONY: audit
+audit: setup ## ask whether a locked version has a known vulnerability; fails also if nobody answers (ARGS are pip-audit's)
+	@exec $(bin)/python requirements/audit.py $(ARGS)
+
+.PHONY: licences
+licences: setup ## write docs/licences.md from what the locked packages state, unless one is not allowed
+	@exec $(bin)/python requirements/licences.py $(ARGS)
 
 .PHONY: clean
 clean: ## remove .venv, .vmpulse and caches

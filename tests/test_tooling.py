@@ -71,7 +71,7 @@ def test_locks_cover_what_is_declared() -> None:
     assert {name_of(need) for need in groups["build"]} == pins("build").keys() & {name_of(n) for n in groups["build"]}
 
 
-@pytest.mark.parametrize("lock", ["build", *RUNTIME])
+@pytest.mark.parametrize("lock", ["audit", "build", *RUNTIME])
 def test_locks_agree(lock: str) -> None:
     """A project has one version over all locks, so what was tested is what gets shipped."""
     tested = pins("dev")
@@ -122,6 +122,6 @@ def test_bootstrap_goes_on_without_what_only_some_tests_need(tmp_path: Path) -> 
 def test_make_help_lists_the_targets() -> None:
     """``make`` alone tells what it can do."""
     shown = subprocess.run(("make", "-C", str(ROOT)), capture_output=True, text=True, check=True).stdout
-    targets = "setup demo test check lab soak deb fuzz prove lock clean bench-frame bench-agent bench-check fmt"
+    targets = "setup demo test check lab soak deb fuzz prove lock audit licences clean bench-frame bench-agent bench-check fmt"
     for target in targets.split():
         assert re.search(rf"^{target}\s", shown, re.MULTILINE), target
