@@ -122,6 +122,9 @@ def test_bootstrap_goes_on_without_what_only_some_tests_need(tmp_path: Path) -> 
 def test_make_help_lists_the_targets() -> None:
     """``make`` alone tells what it can do."""
     shown = subprocess.run(("make", "-C", str(ROOT)), capture_output=True, text=True, check=True).stdout
-    targets = "setup demo test check lab soak deb fuzz prove lock audit licences clean bench-frame bench-agent bench-check fmt"
+    targets = (
+        "setup demo test check lab soak deb fuzz prove lock audit licences clean fmt"
+        " bench-frame bench-agent bench-check bench-chaos bench-flood"
+    )
     for target in targets.split():
         assert re.search(rf"^{target}\s", shown, re.MULTILINE), target
