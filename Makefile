@@ -62,7 +62,16 @@ deb: ## build the Debian package into dist/ (a virtual environment below /opt/vm
 
 .PHONY: deb-test
 deb-test: deb setup ## install the Debian package in a clean root, run it, remove it (root)
-	@exec $(bin)/python -m tests.packages
+	@exec $(bin)/python -m tests.packages deb
+
+.PHONY: rpm
+rpm: ## build the RPM and its source package into dist/, with Debian's rpm tools
+	@$(bootstrap) package --packages-only
+	@/usr/bin/python3 deploy/rpm/make_rpm.py
+
+.PHONY: rpm-test
+rpm-test: rpm setup ## install the RPM in a clean root, run it, upgrade it, remove it (root)
+	@exec $(bin)/python -m tests.packages rpm
 
 .PHONY: compose-test
 compose-test: ## build the images, bring the composed stack up, hurt it, take it down; needs root
@@ -82,6 +91,7 @@ fuzz: setup ## feed every decoder with a million mutated messages, one JSON line
 nightly: ## what takes long: the composed stack, ten thousand histories, a million mutated messages, the lab, an hour of soak
 	@$(MAKE) test ARGS='-m long'
 	@$(MAKE) deb-test
+	@$(MAKE) rpm-test
 	@$(MAKE) compose-test ARGS=
 	@$(MAKE) prove ARGS=
 	@$(MAKE) fuzz ARGS=

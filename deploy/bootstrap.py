@@ -51,7 +51,7 @@ PROFILES = {
     "demo": BASE_PACKAGES,
     "lab": BASE_PACKAGES + LAB_PACKAGES,
     "bench": BASE_PACKAGES + LAB_PACKAGES + BENCH_PACKAGES,
-    "package": ("debootstrap", "gcc", "libvirt-dev", "pkg-config", "python3-dev", "python3-venv"),
+    "package": ("debootstrap", "gcc", "git", "libvirt-dev", "pkg-config", "python3-dev", "python3-venv", "rpm"),
     "compose": BASE_PACKAGES + LAB_PACKAGES + COMPOSE_PACKAGES,
 }
 POLICY = Path("/usr/sbin/policy-rc.d")

@@ -17,7 +17,7 @@ REQUIREMENTS = ROOT / "requirements"
 LOCKS = sorted(REQUIREMENTS.glob("*.txt"))
 FOLDERS = ("agent", "benches", "consumers", "contract", "deploy", "edges", "requirements", "simulator", ".ci")
 BOOTSTRAP = ROOT / "deploy" / "bootstrap.py"
-MAKE_DEB = ROOT / "deploy" / "debian" / "make_deb.py"
+PACKAGED = ROOT / "deploy" / "packaged_environment.py"
 AUDIT = REQUIREMENTS / "audit.py"
 SHELL = (ROOT / "deploy" / "docker" / "Dockerfile", ROOT / "deploy" / "docker" / "fetch.sh")
 CALLS_PIP = re.compile(r"""(?:-m\W{1,6}|bin/)pip\b""")
@@ -123,9 +123,9 @@ def bootstrap(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Commands:
     return commands
 
 
-def make_deb(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Commands:
-    """How the Debian package is filled; the environment that it looks at afterwards is there and empty."""
-    module = load(MAKE_DEB)
+def packaged(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Commands:
+    """How packages are filled; the environment that it looks at afterwards is there and empty."""
+    module = load(PACKAGED)
     home = folder / "opt" / "vmpulse"
     (home / "bin").mkdir(parents=True)
     (home / "pyvenv.cfg").touch()
@@ -145,7 +145,7 @@ def audit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Commands:
 
 SCRIPTS: dict[Path, tuple[Callable[[Path, pytest.MonkeyPatch], Commands], list[str]]] = {
     BOOTSTRAP: (bootstrap, ["build.txt", "dev.txt"]),
-    MAKE_DEB: (make_deb, ["build.txt", "agent.txt", "consumers.txt"]),
+    PACKAGED: (packaged, ["build.txt", "agent.txt", "consumers.txt"]),
     AUDIT: (audit, ["audit.txt"]),
 }
 

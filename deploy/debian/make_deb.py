@@ -1,25 +1,21 @@
 """Build the Debian package: both programs in a virtual environment of their own below /opt/vmpulse, and their units.
 
-It runs on Debian's own Python, which the package depends on, with nothing but the standard library. Every Python
-package is pinned by hash; nothing of pip stays in the package. The result is in dist/.
+It runs on Debian's own Python, which the package depends on, with nothing but the standard library. The result is in
+dist/.
 """
 
 from __future__ import annotations
 
-import os
-import re
 import shutil
-import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PYTHON = "/usr/bin/python3"
-"""Debian's: the package's environment is of this one, whatever else comes first in PATH."""
-HOME = Path("/opt/vmpulse")
-LOCKS = ("agent.txt", "consumers.txt")
-TOOLS = ("pip", "setuptools", "wheel", "hatchling", "editables")
+sys.path[:0] = [str(ROOT / "deploy")]
+
+from packaged_environment import HOME, PackageError, environment, run  # noqa: E402
+
 UNITS = ("vmpulse-agent.service", "vmpulse-view.service")
 DOCUMENTS = ("README.md", "CHANGELOG.md", "SECURITY.md", "LICENSE", "docs/licences.md")
 PROGRAMS = ("vmpulse", "vmpulse-agent")
@@ -43,10 +39,6 @@ if [ "$1" = remove ] && [ -d /run/systemd/system ]; then
 fi
 find /opt/vmpulse -name __pycache__ -prune -exec rm -rf {} +
 """
-
-
-class PackageError(Exception):
-    """Something stands in the way. The message says what helps."""
 
 
 def main() -> int:
@@ -77,32 +69,6 @@ def build() -> Path:
     return package
 
 
-def environment(stage: Path) -> None:
-    """Make the environment below *stage* as it will be below /."""
-    place = stage / HOME.relative_to("/")
-    run(PYTHON, "-m", "venv", str(place))
-    pip = (str(place / "bin" / "python3"), "-m", "pip", "--disable-pip-version-check", "--quiet")
-    hashed = ("install", "--require-hashes", "--no-compile")
-    run(*pip, *hashed, "--requirement", str(ROOT / "requirements" / "build.txt"))
-    for lock in LOCKS:
-        run(*pip, *hashed, "--no-build-isolation", "--requirement", str(ROOT / "requirements" / lock))
-    run(*pip, "install", "--no-deps", "--no-build-isolation", "--no-compile", str(ROOT))
-    run(*pip, "uninstall", "--yes", *TOOLS)
-    for file in [*(place / "bin").iterdir(), place / "pyvenv.cfg"]:
-        relocate(file, place)
-
-
-def relocate(file: Path, place: Path) -> None:
-    """Write into a script where it will be; what cannot be of use there is removed."""
-    if file.is_symlink():
-        return
-    if re.fullmatch(r"pip.*|activate.*|Activate.*", file.name):
-        file.unlink()
-        return
-    text = file.read_bytes()
-    file.write_bytes(text.replace(os.fsencode(place), os.fsencode(HOME)))
-
-
 def files(stage: Path) -> None:
     """Put units, documents and links where Debian has them."""
     units = stage / "lib" / "systemd" / "system"
@@ -115,7 +81,7 @@ def files(stage: Path) -> None:
     documents = stage / "usr" / "share" / "doc" / "vmpulse"
     documents.mkdir(parents=True)
     for document in DOCUMENTS:
-        shutil.copyfile(ROOT / document, documents / document)
+        shutil.copyfile(ROOT / document, documents / Path(document).name)
     shutil.copyfile(ROOT / "LICENSE", documents / "copyright")
     programs = stage / "usr" / "bin"
     programs.mkdir(parents=True)
@@ -125,7 +91,7 @@ def files(stage: Path) -> None:
 
 def control(stage: Path, version: str, architecture: str) -> None:
     """Write what dpkg has to know."""
-    minor = run(PYTHON, "-c", "import sys; print(sys.version_info.minor)").strip()
+    minor = run(sys.executable, "-c", "import sys; print(sys.version_info.minor)").strip()
     folder = stage / "DEBIAN"
     folder.mkdir()
     size = sum(file.lstat().st_size for file in stage.rglob("*") if not file.is_dir()) >> 10
@@ -147,14 +113,6 @@ def control(stage: Path, version: str, architecture: str) -> None:
     for name, script in (("postinst", POSTINST), ("prerm", PRERM)):
         (folder / name).write_text(script, encoding="utf-8")
         (folder / name).chmod(0o755)
-
-
-def run(*command: str) -> str:
-    """Run a program. Raises PackageError with the end of what it said."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise PackageError(f"{' '.join(command[:6])} failed: {done.stderr.strip()[-600:]}")
-    return done.stdout
 
 
 def say(words: str) -> None:

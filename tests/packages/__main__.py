@@ -1,69 +1,63 @@
-"""`make deb-test`: install the Debian package in a root that debootstrap makes, run both programs there, remove it.
+"""`make deb-test`, `make rpm-test`: install a package in a root that debootstrap makes, run its programs, remove it.
 
 The root has what the package depends on and nothing else of this checkout; it is made anew, and gone at the end. Needs
 root. The last line is one JSON object; the exit code is 1 if anything is not as it should be.
+
+The RPM is for EL, whose packages this root has not: rpm is told not to look for what it requires, and that list is
+compared with what EL has.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from tests.compose.base_images import RELEASE, debian_mirror
+from tests.packages import rpm
+from tests.packages.root import Root
 
 DIST: Final = Path(__file__).resolve().parents[2] / "dist"
 INCLUDE: Final = "python3,libvirt0,systemd"
 """What apt would bring along; systemd for the user of the view."""
 DEBOOTSTRAP_S: Final = 600
-STEP_S: Final = 120
-IN_ROOT: Final = 'mount -t proc proc "$0/proc" && exec chroot "$0" "$@"'
 
 
-class Done(NamedTuple):
-    """How a command in the root ended."""
+class Kind(NamedTuple):
+    """A kind of package: its name in dist, and what is tried with it, in this order."""
 
-    code: int
-    said: str
-
-
-class Root:
-    """A root of its own."""
-
-    def __init__(self, place: Path) -> None:
-        self.place = place
-
-    def run(self, *command: str) -> Done:
-        """Run a command in it, in a mount namespace that ends with it."""
-        words = ("unshare", "--mount", "--fork", "sh", "-c", IN_ROOT, str(self.place), *command)
-        done = subprocess.run(words, capture_output=True, text=True, timeout=STEP_S, check=False)
-        return Done(done.returncode, done.stdout + done.stderr)
+    files: str
+    checks: tuple[Callable[[Root], str], ...]
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Try it; gives the exit code."""
-    packages = sorted(DIST.glob("vmpulse_*.deb"))
+    parser = argparse.ArgumentParser(prog="python -m tests.packages", description="Try a package in a clean root.")
+    parser.add_argument("kind", choices=KINDS)
+    name = parser.parse_args(arguments).kind
+    kind = KINDS[name]
+    packages = sorted(DIST.glob(kind.files))
     if not packages:
-        sys.stderr.write("packages: there is none in dist; run `make deb`\n")
+        sys.stderr.write(f"packages: there is none in dist; run `make {name}`\n")
         return 1
     failed = []
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="vmpulse-root-") as folder:
-        root = Root(Path(folder) / "root")
+        root = Root(Path(folder) / "root", packages[-1])
         say("debootstrap ...")
         bootstrap(root.place)
-        shutil.copyfile(packages[-1], root.place / "vmpulse.deb")
-        for check in CHECKS:
+        for check in kind.checks:
             amiss = check(root)
             say(f"{'FAIL' if amiss else 'ok  '}  {check.__name__}{': ' + amiss if amiss else ''}")
             failed += [check.__name__] * bool(amiss)
-    result = {"package": packages[-1].name, "checks": len(CHECKS), "failed": failed}
+    result = {"package": packages[-1].name, "checks": len(kind.checks), "failed": failed}
     sys.stdout.write(json.dumps(result | {"seconds": round(time.monotonic() - began)}) + "\n")
     return 1 if failed else 0
 
@@ -81,8 +75,9 @@ def say(words: str) -> None:
     sys.stderr.flush()
 
 
-def it_installs(root: Root) -> str:
-    """Dpkg takes it, and all that it depends on is there."""
+def dpkg_takes_it(root: Root) -> str:
+    """Dpkg installs it, and all that it depends on is there."""
+    shutil.copyfile(root.package, root.place / "vmpulse.deb")
     done = root.run("dpkg", "-i", "/vmpulse.deb")
     return "" if done.code == 0 else done.said[-400:]
 
@@ -131,27 +126,38 @@ def units_and_user_are_there(root: Root) -> str:
 def nothing_of_the_build_is_left(root: Root) -> str:
     """No script names the place where it was built, and no pip is there."""
     found = root.run(
-        "sh", "-c", "grep -rlI '/.vmpulse/deb' /opt/vmpulse; ls /opt/vmpulse/bin | grep -E '^(pip|activate)'"
+        "sh", "-c", "grep -rlE '/[.]vmpulse/(deb|rpm)' /opt/vmpulse; ls /opt/vmpulse/bin | grep -E '^(pip|activate)'"
     )
     return found.said[:300]
 
 
-def it_goes_without_a_trace(root: Root) -> str:
-    """Removed, nothing below /opt/vmpulse stays."""
+def dpkg_removes_it(root: Root) -> str:
+    """Nothing below /opt/vmpulse stays."""
     done = root.run("dpkg", "-r", "vmpulse")
-    left = root.run("sh", "-c", "find /opt/vmpulse -type f 2>/dev/null | head -3")
-    return done.said[-300:] if done.code else left.said
+    return done.said[-300:] if done.code else root.left()
 
 
-CHECKS: Final[tuple[Callable[[Root], str], ...]] = (
-    it_installs,
+WORKS: Final[tuple[Callable[[Root], str], ...]] = (
     both_programs_say_their_version,
     the_agent_checks_its_host,
     the_view_begins,
     units_and_user_are_there,
     nothing_of_the_build_is_left,
-    it_goes_without_a_trace,
 )
+KINDS: Final = {
+    "deb": Kind("vmpulse_*.deb", (dpkg_takes_it, *WORKS, dpkg_removes_it)),
+    "rpm": Kind(
+        "vmpulse-*.x86_64.rpm",
+        (
+            rpm.it_asks_for_what_el_has,
+            rpm.rpm_takes_it,
+            rpm.el_9_can_load_it,
+            *WORKS,
+            rpm.it_follows_itself,
+            rpm.rpm_removes_it,
+        ),
+    ),
+}
 
 
 if __name__ == "__main__":
