@@ -73,6 +73,11 @@ rpm: ## build the RPM and its source package into dist/, with Debian's rpm tools
 rpm-test: rpm setup ## install the RPM in a clean root, run it, upgrade it, remove it (root)
 	@exec $(bin)/python -m tests.packages rpm
 
+.PHONY: units-test
+units-test: deb setup ## boot the package's units under a systemd of their own, with broker, libvirt and a guest (root)
+	@$(bootstrap) lab
+	@exec $(bin)/python -m tests.packages.booted
+
 .PHONY: compose-test
 compose-test: ## build the images, bring the composed stack up, hurt it, take it down; needs root
 	@$(bootstrap) compose
@@ -91,6 +96,7 @@ fuzz: setup ## feed every decoder with a million mutated messages, one JSON line
 nightly: ## what takes long: the composed stack, ten thousand histories, a million mutated messages, the lab, an hour of soak
 	@$(MAKE) test ARGS='-m long'
 	@$(MAKE) deb-test
+	@$(MAKE) units-test
 	@$(MAKE) rpm-test
 	@$(MAKE) compose-test ARGS=
 	@$(MAKE) prove ARGS=
