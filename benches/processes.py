@@ -39,8 +39,13 @@ def memory(pid: int) -> dict[str, float]:
             key, _, rest = line.partition(":")
             if key in MEMORY:
                 number = int(rest.split()[0])
-                found[MEMORY[key]] = round(number / 1024, 1) if "kB" in rest else number
+                found[MEMORY[key]] = round(number / 1024, 2) if "kB" in rest else number
     return found
+
+
+def open_files(pid: int) -> int:
+    """How many descriptors a process has open."""
+    return sum(1 for _ in (PROC / str(pid) / "fd").iterdir())
 
 
 def _cpu_ns(task: Path) -> int:

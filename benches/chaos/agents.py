@@ -37,6 +37,10 @@ RESTART_S: Final = 2.0
 """RestartSec of the agent's unit."""
 
 
+TICKS: Final = Timing(tick_s=1.0, refresh_s=100.0, device_s=5.0, device_report_s=100.0)
+"""The agent's rhythms in ticks, as they are by default: those of a shorter tick are as much shorter."""
+
+
 class Place(NamedTuple):
     """Where the agents find what they need."""
 
@@ -66,7 +70,7 @@ async def run_agent(host: HostId, place: Place, phase_s: float) -> None:
         hypervisor,
         link,
         facts=HostFacts(tick_ms=round(place.tick_s * 1000), fqdn=f"{host}.simulated.example", agent_version=VERSION),
-        timing=Timing(tick_s=place.tick_s),
+        timing=timing_of(place.tick_s),
         tombstones=kept.read(),
         phase_s=phase_s,
         on_tombstones=kept.keep,
@@ -82,6 +86,11 @@ async def run_agent(host: HostId, place: Place, phase_s: float) -> None:
         await asyncio.gather(serving, return_exceptions=True)
         linked.cancel()
         await asyncio.gather(linked, return_exceptions=True)
+
+
+def timing_of(tick_s: float) -> Timing:
+    """Give the rhythms that go with a tick of so many seconds."""
+    return Timing(*(ticks * tick_s for ticks in TICKS))
 
 
 async def serve_all(hosts: Sequence[HostId], place: Place) -> int:

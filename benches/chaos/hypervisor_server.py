@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
@@ -30,6 +31,8 @@ class HypervisorServer:
     """
 
     def __init__(self, hypervisors: Iterable[SimulatedHypervisor], path: Path) -> None:
+        self.looks: Counter[str] = Counter()
+        """By host: how often all was looked at, which agents do once a tick; looks at states alone do not count."""
         self._hypervisors = {str(each.host): each for each in hypervisors}
         self._path = path
         self._server: asyncio.Server | None = None
@@ -67,6 +70,7 @@ class HypervisorServer:
             async with self._opened(hello, writer) as hypervisor:
                 while True:
                     call = msgspec.msgpack.decode(await receive(reader), type=Call)
+                    self.looks[hello.host] += call.method == "look" and not call.states_only
                     send(writer, await self._answer(hypervisor, call))
                     await writer.drain()
         except (OSError, asyncio.IncompleteReadError):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from benches.chaos.fates import Fates, Life, Listed
 from vmpulse_contract.identity import vm_text
-from vmpulse_simulator.dynamics import Dynamics, Rates
+from vmpulse_simulator.dynamics import Dynamics, Happened, Rates
 from vmpulse_simulator.fleet import Fleet
 
 if TYPE_CHECKING:
@@ -31,13 +31,14 @@ class Motion:
         hosts: how many hosts.
         vms: how many VMs on each at first.
         clock: monotonic seconds.
+        rates: how often something happens.
     """
 
-    def __init__(self, seed: int, hosts: int, vms: int, clock: Callable[[], float]) -> None:
+    def __init__(self, seed: int, hosts: int, vms: int, clock: Callable[[], float], rates: Rates = RATES) -> None:
         self.fleet = Fleet(hosts, vms, seed, clock)
         self.fates = Fates()
         self._clock = clock
-        self._dynamics = Dynamics(self.fleet, lambda *_: False, clock(), RATES, ROUND_S)
+        self._dynamics = Dynamics(self.fleet, lambda *_: False, clock(), rates, ROUND_S)
         self._held = True
         self.note()
 
@@ -54,6 +55,11 @@ class Motion:
         self.fleet.thaw()
         self._dynamics.go_on(self._clock())
         self._held = False
+
+    @property
+    def happened(self) -> Happened:
+        """What has happened so far."""
+        return self._dynamics.happened
 
     def hold_loads(self) -> None:
         """Keep CPU and memory values as they are; the rest goes on."""

@@ -8,15 +8,13 @@ import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
+from benches.chaos.comparing import differences
 from benches.chaos.faults import EFFECTS
 from benches.chaos.judging import DOUBLE_OWNER, WRONG_DOWN, WRONG_LOST, Wrong
 from benches.chaos.plan import TABLE, Fault, Part, Plan
 from benches.chaos.report import Report, spread
 from benches.chaos.stand import TICK_S
 from benches.chaos.watching import Watching
-from vmpulse_simulator.errors import ViewUnreachable
-from vmpulse_simulator.truth import Mismatch, compare_hosts
-from vmpulse_simulator.verdict import compare_once
 from vmpulse_simulator.view_api import FleetReport
 
 if TYPE_CHECKING:
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
 
     from benches.chaos.plan import Kind
     from benches.chaos.stand import Stand
-    from vmpulse_simulator.truth import Truth
+    from vmpulse_simulator.truth import Mismatch
 
 TRUTH_S: Final = 60.0
 """So long the view may take from healing to the truth: the longest back-offs of an agent (15 s) and of the view's
@@ -126,16 +124,9 @@ class Run:
 
     async def _differences(self, *, complete: bool) -> list[Mismatch]:
         """Compare. The VMs are not even asked for while hosts are wrong, unless all is to be told."""
-        truth = await self._stand.truth()
-        try:
-            wrong = compare_hosts(truth, await self._stand.api.hosts())
-            if wrong and not complete:
-                return wrong
-            verdict = await compare_once(truth, self._stand.api)
-        except ViewUnreachable as error:
-            return [Mismatch(vm, "the view", "an answer", str(error)) for vm in truth.vms]
-        self._seen = verdict.report or self._seen
-        return [*verdict.hosts, *verdict.vms, *vms_of(verdict.hosts, truth)]
+        found, report = await differences(await self._stand.truth(), self._stand.api, complete=complete)
+        self._seen = report or self._seen
+        return found
 
     # --- telling ------------------------------------------------------------------------------------------------
 
@@ -176,14 +167,6 @@ class Run:
             rss_mb=watching.resident.now,
             peak_rss_mb=watching.resident.peak,
         )
-
-
-def vms_of(hosts: Sequence[Mismatch], truth: Truth) -> list[Mismatch]:
-    """Nothing that is said of the VMs of a host can be relied on while the host itself is wrong."""
-    wrong = {mismatch.subject: mismatch for mismatch in hosts}
-    return [
-        Mismatch(vm, f"host {true.host}", *wrong[true.host][2:]) for vm, true in truth.vms.items() if true.host in wrong
-    ]
 
 
 @contextlib.asynccontextmanager

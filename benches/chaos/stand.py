@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from benches.chaos.cable import LOOPBACK, Cable
 from benches.chaos.hypervisor_server import HypervisorServer
-from benches.chaos.motion import Motion
+from benches.chaos.motion import RATES, Motion
 from vmpulse_contract.rights import SIMULATOR, VIEW, simulator_rights, view_rights
 from vmpulse_simulator.broker_files import free_port_numbers
 from vmpulse_simulator.child_process import ChildProcess
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from vmpulse_simulator.dynamics import Rates
     from vmpulse_simulator.hypervisor import SimulatedHypervisor
 
 TICK_S: Final = 3.0
@@ -57,17 +58,31 @@ class Stand:
         seed: decides the fleet and what happens in it.
         hosts: how many hosts.
         vms: how many VMs on each at first.
+        tick_s: seconds between two looks of an agent.
+        rates: how often something happens in the fleet.
+        users: of the broker, beside those of the view and of the fleet's agents.
     """
 
-    def __init__(self, folder: Path, seed: int, hosts: int, vms: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        seed: int,
+        hosts: int,
+        vms: int,
+        *,
+        tick_s: float = TICK_S,
+        rates: Rates = RATES,
+        users: Iterable[BrokerUser] = (),
+    ) -> None:
         self.folder = folder
+        self.tick_s = tick_s
         self.clock = time.monotonic
-        self.motion = Motion(seed, hosts, vms, self.clock)
+        self.motion = Motion(seed, hosts, vms, self.clock, rates)
         hypervisors, count = self.motion.fleet.hypervisors, min(GROUPS, hosts)
         self.groups = [hypervisors[number::count] for number in range(count)]
         rights = {SIMULATOR: simulator_rights(), VIEW: view_rights()}
-        users = [BrokerUser(name, secrets.token_urlsafe(16), its) for name, its in rights.items()]
-        self.broker = PrivateBroker(root=folder, users=users)
+        own = [BrokerUser(name, secrets.token_urlsafe(16), its) for name, its in rights.items()]
+        self.broker = PrivateBroker(root=folder, users=[*own, *users])
         self.view_cable = Cable(self.broker.port)
         self.cables = [Cable(self.broker.port) for _ in self.groups]
         self.agents: list[ChildProcess] = []
@@ -92,6 +107,10 @@ class Stand:
     async def truth(self) -> Truth:
         """The truth, to be taken while the fleet is held still."""
         return await take_truth(self.motion.fleet, self._hypervisors.epochs())
+
+    def looks(self, groups: Iterable[int]) -> dict[str, int]:
+        """How often the agents of some groups have looked so far, by host: once a tick."""
+        return {str(each.host): self._hypervisors.looks[str(each.host)] for each in self.hosts(groups)}
 
     # --- processes ----------------------------------------------------------------------------------------------
 
@@ -160,7 +179,7 @@ class Stand:
             "--broker-url": self._address(SIMULATOR, self.cables[number]),
             "--broker-password-file": secret,
             "--state": self.folder / "agents",
-            "--tick": TICK_S,
+            "--tick": self.tick_s,
         }
         words = (str(word) for option in options.items() for word in option)
         hosts = (str(each.host) for each in self.groups[number])

@@ -5,11 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -17,50 +12,11 @@ import pytest
 
 from benches.chaos.plan import Kind, Plan
 from benches.chaos.report import Report
+from tests.benches.running import bench, wait_until_none
 from tests.conftest import require_broker
 
-ROOT = Path(__file__).resolve().parents[2]
-SMALL = ("--hosts=4", "--vms=5")
+SMALL = ("benches.chaos", "--hosts=4", "--vms=5")
 SHORT_S = 2.0
-
-
-@contextmanager
-def chaos(folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
-    """A small run with its files in a folder of its own."""
-    command = (sys.executable, "-m", "benches.chaos", *SMALL, *options)
-    with subprocess.Popen(
-        command,
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    ) as program:
-        try:
-            yield program
-        finally:
-            program.kill()
-
-
-def left_in(folder: Path) -> list[str]:
-    """Processes that work in the folder or below it."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if (process / "cwd").readlink().is_relative_to(folder):
-                found.append((process / "cmdline").read_text(errors="replace"))
-        except OSError:
-            continue
-    return found
-
-
-def wait_until_none(folder: Path, deadline_s: float = 5.0) -> list[str]:
-    """What is left at the deadline; returns as soon as nothing is."""
-    deadline = time.monotonic() + deadline_s
-    while (left := left_in(folder)) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return left
 
 
 def short_seed(kind: Kind) -> int:
@@ -74,7 +30,7 @@ def test_a_killed_view_comes_to_say_the_truth_again(tmp_path: Path) -> None:
     """The last line is the report, of which nothing is wrong, and no process and no file is left."""
     require_broker()
     kind = Kind.VIEW_KILLED
-    with chaos(tmp_path, f"--seed={short_seed(kind)}", "--seconds=0.1", f"--only={kind}") as program:
+    with bench(tmp_path, *SMALL, f"--seed={short_seed(kind)}", "--seconds=0.1", f"--only={kind}") as program:
         out, err = program.communicate()
     assert program.returncode == 0, err
     report = msgspec.json.decode(out.splitlines()[-1], type=Report)
@@ -92,7 +48,7 @@ def test_a_killed_view_comes_to_say_the_truth_again(tmp_path: Path) -> None:
 def test_it_ends_with_everything_when_told(tmp_path: Path, number: signal.Signals) -> None:
     """Told to end, it says no verdict and is no success; even a kill leaves no process."""
     require_broker()
-    with chaos(tmp_path, "--seconds=600") as program:
+    with bench(tmp_path, *SMALL, "--seconds=600") as program:
         assert program.stderr is not None
         assert any("round 1" in line for line in program.stderr)
         os.kill(program.pid, number)

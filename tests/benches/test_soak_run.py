@@ -1,0 +1,68 @@
+"""A soak as its user runs it: it finds nothing wrong in a short run, and leaves nothing behind, however it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from benches.soak.__main__ import main
+from benches.soak.judging import END_S
+from benches.soak.report import Report
+from tests.benches.running import bench, wait_until_none
+from tests.conftest import require_broker
+
+SMALL = ("benches.soak", "--hosts=4", "--vms=3", "--tick=0.1", "--domains=0")
+
+
+@pytest.mark.broker
+@pytest.mark.timeout(120)
+def test_a_short_run_finds_nothing_wrong(tmp_path: Path) -> None:
+    """The view is true in the end, all readers were served, every program ends in time, and nothing is left."""
+    require_broker()
+    with bench(tmp_path, *SMALL, "--minutes=0.15") as program:
+        out, err = program.communicate()
+    assert program.returncode == 0, err
+    report = msgspec.json.decode(out.splitlines()[-1], type=Report)
+    assert (report.hosts, report.vms, report.wrong, report.failed) == (4, 12, 0, ())
+    assert report.ticks > 60
+    assert set(report.processes) == {"view", "agents-1", "agents-2", "agents-3"}
+    assert report.readers.scrapes > 2
+    assert report.readers.events["host.stopped"] > 0
+    assert [ending.name for ending in report.endings] == [
+        "agents-0 restarted",
+        "agents-0",
+        "view",
+        *("agents-1", "agents-2", "agents-3"),
+    ]
+    assert all(ending.seconds < END_S and ending.code == 0 for ending in report.endings)
+    assert "view memory % per 1,000 ticks" not in report.judged
+    assert wait_until_none(tmp_path) == []
+    assert [path.name for path in tmp_path.rglob("*")] == [".vmpulse"]
+
+
+@pytest.mark.broker
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.long), signal.SIGKILL])
+def test_it_ends_with_everything_when_told(tmp_path: Path, number: signal.Signals) -> None:
+    """Told to end, it says no verdict and is no success; even a kill leaves no process."""
+    require_broker()
+    with bench(tmp_path, *SMALL, "--minutes=9") as program:
+        assert program.stderr is not None
+        assert any("tick" in line for line in program.stderr)
+        os.kill(program.pid, number)
+        out, _ = program.communicate()
+    assert (program.returncode, out) == (-number if number is signal.SIGKILL else 3, "")
+    assert wait_until_none(tmp_path) == []
+
+
+@pytest.mark.parametrize("option", ["--tick=0.01", "--tick=7", "--hosts=1", "--vms=0", "--domains=-1", "--minutes=x"])
+def test_a_wrong_command_line_starts_nothing(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A number that is none, or out of its bounds, ends the program with 2 and names the option."""
+    with pytest.raises(SystemExit) as ended:
+        main([option])
+    assert ended.value.code == 2
+    assert option.partition("=")[0] in capsys.readouterr().err
