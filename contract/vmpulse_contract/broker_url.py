@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import Final, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
@@ -42,7 +43,7 @@ class BrokerUrl(NamedTuple):
     @property
     def is_open(self) -> bool:
         """Whether password and messages go over a network that others may listen to."""
-        return self.scheme == "amqp" and self.host not in LOOPBACK and not self.host.startswith("127.")
+        return self.scheme == "amqp" and self.host not in LOOPBACK and not _is_loopback(self.host)
 
     def __str__(self) -> str:
         """For people and logs: everything but the password."""
@@ -51,6 +52,13 @@ class BrokerUrl(NamedTuple):
 
     def __repr__(self) -> str:
         return f"BrokerUrl({self})"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def parse(setting: str, text: str, password: str | None = None, tls: TlsFiles | None = None) -> BrokerUrl:

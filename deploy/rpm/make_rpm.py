@@ -1,24 +1,32 @@
 """Build the RPM and its source package with Debian's rpm tools. The results are in dist/.
 
 It runs on Debian's own Python, with nothing but the standard library. What the spec asks for to build is named as EL
-names it, so Debian's tools are told not to look for it.
+names it, so Debian's tools are told not to look for it. The source package has every Python package of the locks, for
+the Pythons of EL, so that building it again needs no network.
 """
 
 from __future__ import annotations
 
+import datetime as dt
+import gzip
+import platform
+import re
 import shutil
 import sys
 import tarfile
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "deploy")]
 
-from packaged_environment import PackageError, run  # noqa: E402
+from packaged_environment import LOCKS, PackageError, download, lock_file, run  # noqa: E402
 
-SPEC = ROOT / "deploy" / "rpm" / "vmpulse.spec"
+FOLDER = ROOT / "deploy" / "rpm"
+SPEC = FOLDER / "vmpulse.spec"
 PLACE = ROOT / ".vmpulse" / "rpm"
+EL_PYTHONS = ("3.11", "3.12")
 
 
 def main() -> int:
@@ -34,34 +42,63 @@ def main() -> int:
 
 def build() -> list[Path]:
     """Build the packages. Raises PackageError."""
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     shutil.rmtree(PLACE, ignore_errors=True)
-    sources = PLACE / "SOURCES"
-    sources.mkdir(parents=True)
-    pack(sources / f"vmpulse-{version}.tar.gz", f"vmpulse-{version}")
-    print("rpm: a virtual environment, with every package by its hash ...", file=sys.stderr, flush=True)
-    run("rpmbuild", "-ba", "--nodeps", "--define", f"_topdir {PLACE}", str(SPEC))
+    sources(PLACE / "SOURCES")
+    say("a virtual environment, with every package by its hash")
+    options = ("--define", f"_topdir {PLACE}", "--define", f"vmpulse_python 3.{sys.version_info.minor}")
+    run("rpmbuild", "-ba", "--nodeps", "--load", str(FOLDER / "debian.macros"), *options, str(SPEC))
     dist = ROOT / "dist"
     dist.mkdir(exist_ok=True)
-    built = [shutil.copy(package, dist) for package in sorted(PLACE.glob("*RPMS/**/*.rpm"))]
+    built = [shutil.copy2(package, dist) for package in sorted(PLACE.glob("*RPMS/**/*.rpm"))]
     shutil.rmtree(PLACE)
     return [Path(package) for package in built]
 
 
-def pack(archive: Path, top: str) -> None:
-    """Pack the files that belong to the project, as they are now."""
+def sources(folder: Path) -> None:
+    """Put together what the spec names as its sources. Raises PackageError."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    folder.mkdir(parents=True)
     names = run("git", "-C", str(ROOT), "ls-files", "-z").split("\0")
-    with tarfile.open(archive, "w:gz") as packed:
-        for name in filter(None, names):
-            if (ROOT / name).exists():
-                packed.add(ROOT / name, f"{top}/{name}", recursive=False, filter=without_owner)
+    files = [ROOT / name for name in sorted(filter(None, names)) if (ROOT / name).exists()]
+    pack(folder / f"vmpulse-{version}.tar.gz", f"vmpulse-{version}", ROOT, files)
+    say("Python packages for the source package")
+    download(PLACE / "wheels", EL_PYTHONS, platform.machine())
+    wheels = sorted((PLACE / "wheels").iterdir())
+    pack(folder / f"vmpulse-{version}-wheels.tar", "wheels", PLACE / "wheels", wheels)
+    shutil.copyfile(ROOT / "deploy" / "systemd" / "vmpulse.sysusers", folder / "vmpulse.sysusers")
+    (folder / "bundled.inc").write_text(bundled(), encoding="utf-8")
 
 
-def without_owner(file: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Nobody's files but root's."""
-    file.uid = file.gid = 0
-    file.uname = file.gname = "root"
-    return file
+def bundled() -> str:
+    """What the package brings, in the words of EL, so that whoever looks for a vulnerable version finds it."""
+    texts = [Path(lock_file(lock)).read_text(encoding="utf-8") for lock in LOCKS]
+    pins = {pin for text in texts for pin in re.findall(r"^([a-z0-9-]+)==(\S+)", text, re.MULTILINE)}
+    return "".join(f"Provides: bundled(python3dist({name})) = {version}\n" for name, version in sorted(pins))
+
+
+def pack(archive: Path, top: str, folder: Path, files: Iterable[Path]) -> None:
+    """Pack files as they are now, as root's and of the day of the last entry in the spec's changelog."""
+    entry = re.search(r"^\* \w+ (\w+ +\d+ \d+) ", SPEC.read_text(encoding="utf-8"), re.MULTILINE)
+    if entry is None:
+        raise PackageError(f"there is no changelog in {SPEC}")
+    day = dt.datetime.strptime(f"{entry[1]} +0000", "%b %d %Y %z").timestamp()
+
+    def settled(file: tarfile.TarInfo) -> tarfile.TarInfo:
+        file.uid = file.gid = 0
+        file.uname = file.gname = "root"
+        file.mtime = int(day)
+        return file
+
+    with archive.open("wb") as raw:
+        target = gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) if archive.suffix == ".gz" else raw
+        with target, tarfile.open(fileobj=target, mode="w") as packed:
+            for file in files:
+                packed.add(file, f"{top}/{file.relative_to(folder)}", recursive=False, filter=settled)
+
+
+def say(words: str) -> None:
+    """Say how far it has come."""
+    print(f"rpm: {words} ...", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

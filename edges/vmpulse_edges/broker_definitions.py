@@ -19,6 +19,8 @@ SALT_BYTES: Final = 4
 MESSAGES_PER_HOST: Final = 20
 """An honest host says two frames within the 6 s that a frame lives, and seldom anything else."""
 LEAST_MESSAGES: Final = 5_000
+QUEUE_BYTES: Final = 64 << 20
+"""What an honest fleet leaves in a queue for a few seconds; large messages are to fill no broker's memory."""
 
 
 class Policy(NamedTuple):
@@ -31,7 +33,9 @@ class Policy(NamedTuple):
 
 POLICIES: Final[Mapping[str, Policy]] = {
     # Requests wait 5 s at most for an agent, and an asker for its answers; what piles up beyond is of nobody's use.
-    "vmpulse-rpc": Policy(r"^vmpulse\.(rpc|replies)\.", {"max-length": 10_000, "message-ttl": 10_000}),
+    "vmpulse-rpc": Policy(
+        r"^vmpulse\.(rpc|replies)\.", {"max-length": 10_000, "max-length-bytes": QUEUE_BYTES, "message-ttl": 10_000}
+    ),
     # Queues that outlive their readers; those that vmpulse declares have narrower bounds, of which the least holds.
     "vmpulse-readers": Policy(
         r"^vmpulse\.(view|capture|worker|warehouse|dead)(\.|$)",
@@ -48,7 +52,7 @@ def view_policy(hosts: int) -> Policy:
     when they come out (benches.flood: with 200,000 messages none of them was, with 5,000 a third).
     """
     length = max(LEAST_MESSAGES, hosts * MESSAGES_PER_HOST)
-    return Policy(r"^vmpulse\.(view|capture)\.", {"max-length": length}, priority=1)
+    return Policy(r"^vmpulse\.(view|capture)\.", {"max-length": length, "max-length-bytes": QUEUE_BYTES}, priority=1)
 
 
 class DefinedUser(NamedTuple):

@@ -140,6 +140,7 @@ def test_files_without_tls_are_refused() -> None:
 @pytest.mark.parametrize(
     "url, is_open",
     [
+        ("amqp://u:p@127.evil.example/", True),
         ("amqp://u@broker/", True),
         ("amqp://u@10.0.0.1/", True),
         ("amqps://u@broker/", False),

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from typing import Final, NamedTuple
 
 from tests.compose.base_images import RELEASE, debian_mirror
 from tests.packages import rpm
-from tests.packages.root import Root
+from tests.packages.root import Root, paths
 
 DIST: Final = Path(__file__).resolve().parents[2] / "dist"
 INCLUDE: Final = "python3,libvirt0,systemd"
@@ -50,9 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     failed = []
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="vmpulse-root-") as folder:
-        root = Root(Path(folder) / "root", packages[-1])
+        place = Path(folder) / "root"
         say("debootstrap ...")
-        bootstrap(root.place)
+        bootstrap(place)
+        root = Root(place, packages[-1], paths(place))
         for check in kind.checks:
             amiss = check(root)
             say(f"{'FAIL' if amiss else 'ok  '}  {check.__name__}{': ' + amiss if amiss else ''}")
@@ -124,15 +126,27 @@ def units_and_user_are_there(root: Root) -> str:
 
 
 def nothing_of_the_build_is_left(root: Root) -> str:
-    """No script names the place where it was built, and no pip is there."""
-    found = root.run(
-        "sh", "-c", "grep -rlE '/[.]vmpulse/(deb|rpm)' /opt/vmpulse; ls /opt/vmpulse/bin | grep -E '^(pip|activate)'"
-    )
-    return found.said[:300]
+    """No file names a folder of the build, and neither pip nor what only builds is there."""
+    places = rf"{re.escape(str(DIST.parent))}/|/[.]vmpulse/|/pip-[a-z]+-"
+    names = "-name 'pip*' -o -name 'activate*' -o -name 'setuptools*' -o -name 'hatchling*' -o -name 'pathspec*'"
+    script = f"grep -rlaE '{places}' /opt/vmpulse; cd /opt/vmpulse; find bin lib/*/site-packages -maxdepth 1 {names}"
+    return root.run("sh", "-c", script).said[:300]
+
+
+def an_administrator_writes(root: Root) -> str:
+    """The folder for settings is there, and nobody else may write into it."""
+    done = root.run("sh", "-c", "echo 'tick_s = 3' >/etc/vmpulse/agent.toml && stat -c %U:%G:%a /etc/vmpulse")
+    return "" if (done.code, done.said.strip()) == (0, "root:root:755") else done.said
+
+
+def dpkg_takes_it_again(root: Root) -> str:
+    """An upgrade to itself works, and so do the programs afterwards."""
+    done = root.run("dpkg", "-i", "/vmpulse.deb")
+    return done.said[-300:] if done.code else both_programs_say_their_version(root)
 
 
 def dpkg_removes_it(root: Root) -> str:
-    """Nothing below /opt/vmpulse stays."""
+    """Nothing of it stays."""
     done = root.run("dpkg", "-r", "vmpulse")
     return done.said[-300:] if done.code else root.left()
 
@@ -143,18 +157,24 @@ WORKS: Final[tuple[Callable[[Root], str], ...]] = (
     the_view_begins,
     units_and_user_are_there,
     nothing_of_the_build_is_left,
+    an_administrator_writes,
 )
 KINDS: Final = {
-    "deb": Kind("vmpulse_*.deb", (dpkg_takes_it, *WORKS, dpkg_removes_it)),
+    "deb": Kind("vmpulse_*.deb", (dpkg_takes_it, *WORKS, dpkg_takes_it_again, dpkg_removes_it)),
     "rpm": Kind(
         "vmpulse-*.x86_64.rpm",
         (
             rpm.it_asks_for_what_el_has,
+            rpm.it_offers_itself_alone,
+            rpm.its_scripts_are_whole,
+            rpm.no_host_is_named,
             rpm.rpm_takes_it,
             rpm.el_9_can_load_it,
             *WORKS,
+            rpm.rpm_finds_it_unchanged,
             rpm.it_follows_itself,
             rpm.rpm_removes_it,
+            rpm.its_source_makes_it_again,
         ),
     ),
 }

@@ -8,6 +8,10 @@ from typing import Final, NamedTuple
 
 STEP_S: Final = 120
 IN_ROOT: Final = 'mount -t proc proc "$0/proc" && exec chroot "$0" "$@"'
+KEPT: Final = ("etc/.pwd.lock", "etc/group-", "etc/gshadow-", "etc/passwd-", "etc/shadow-", "etc/vmpulse")
+"""What may be new after all: traces of the view's user, who stays, and what an administrator wrote."""
+NOT_ITS_OWN: Final = ("run/", "usr/share/licenses", "var/lib/dpkg/", "var/lib/rpm", "var/log/", "vmpulse.deb")
+"""And what others write, among it a folder that EL's basic packages own and Debian's do not."""
 
 
 class Done(NamedTuple):
@@ -18,21 +22,30 @@ class Done(NamedTuple):
 
 
 class Root(NamedTuple):
-    """A root, and the package that is tried there."""
+    """A root, the package that is tried there, and the paths that were there before it."""
 
     place: Path
     package: Path
+    before: frozenset[str]
 
     def run(self, *command: str) -> Done:
         """Run a command in it, in a mount namespace that ends with it."""
         return ran("unshare", "--mount", "--fork", "sh", "-c", IN_ROOT, str(self.place), *command)
 
     def left(self) -> str:
-        """Files of the package that are still there, a few of them."""
-        return self.run("sh", "-c", "find /opt/vmpulse /usr/bin/vmpulse* -not -type d 2>/dev/null | head -3").said
+        """What the package left behind, a few paths; what an administrator wrote has to be among what is there."""
+        if not (self.place / "etc" / "vmpulse" / "agent.toml").exists():
+            return "an administrator's /etc/vmpulse/agent.toml is gone"
+        new = paths(self.place) - self.before
+        return " ".join(sorted(path for path in new if not path.startswith(KEPT + NOT_ITS_OWN))[:6])
 
 
-def ran(*command: str) -> Done:
+def paths(place: Path) -> frozenset[str]:
+    """All paths below a folder."""
+    return frozenset(str(path.relative_to(place)) for path in place.rglob("*"))
+
+
+def ran(*command: str, seconds: float = STEP_S) -> Done:
     """Run a command outside."""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=STEP_S, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
     return Done(done.returncode, done.stdout + done.stderr)

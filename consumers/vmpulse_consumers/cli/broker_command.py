@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from vmpulse_consumers.cli import Subparsers
     from vmpulse_contract.rights import Rights
 
+GUEST: Final = "guest"
+"""RabbitMQ's own administrator."""
 MANAGEMENT_URL: Final = "http://127.0.0.1:15672"
 MOST_SHOWN: Final = 100
 DESCRIPTION: Final = """\
@@ -119,7 +121,11 @@ def run(args: argparse.Namespace) -> int:
 def _wanted(args: argparse.Namespace) -> Wanted:
     if not HOST_ID.fullmatch(args.view):
         raise SettingsError("--view", args.view, "1 to 63 of a-z, 0-9, - and _")
-    rights = wanted_rights(read_hosts(args.hosts), args.view, simulator=args.simulator)
+    hosts = read_hosts(args.hosts)
+    for taken in {GUEST, getattr(args, "admin", GUEST)}.intersection(hosts):
+        # It would get a host's rights and another password, and nobody could administer the broker any more.
+        raise SettingsError("--hosts", taken, "hosts that are named like no administrator of the broker")
+    rights = wanted_rights(hosts, args.view, simulator=args.simulator)
     passwords, made = ({}, []) if args.passwords is None else passwords_in(args.passwords, rights)
     return Wanted(rights, passwords, made, args.vhost)
 

@@ -56,10 +56,10 @@ def run(args: argparse.Namespace) -> int:
     token = secrets.token_urlsafe(TOKEN_BYTES)
     line = f"{args.name} {','.join(dict.fromkeys(args.scope))} {token_hash(token)}\n"
     try:
-        with os.fdopen(
-            os.open(args.file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640), "a", encoding="ascii"
-        ) as file:
-            file.write(line)
+        with os.fdopen(os.open(args.file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o640), "a+", encoding="utf-8") as file:
+            file.seek(0)
+            whole = file.read()
+            file.write(line if not whole or whole.endswith("\n") else f"\n{line}")
     except OSError as error:
         raise TokensUnusable(f"{args.file} cannot be written: {error.strerror}; name another --file") from error
     sys.stdout.write(f"{token}\n")

@@ -58,6 +58,8 @@ def needed(method: str, path: str) -> AccessScope | None:
     """The scope that a request takes; None: none."""
     if method not in {"GET", "HEAD", "OPTIONS"}:
         return AccessScope.ADMIN
+    # As the router takes it: slashes at the end, and more than one of them, mean nothing.
+    path = "/" + "/".join(filter(None, path.split("/")))
     if path in OPEN_PATHS:
         return None
     return AccessScope.METRICS if path == "/metrics" else AccessScope.READ

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 import uvicorn
@@ -25,8 +26,10 @@ GRACEFUL_S: Final = 1
 """Replies under way have so long to finish; a page takes milliseconds, and streams have no end of their own."""
 SHUTDOWN_S: Final = 1.8
 """After so long the server is cut off, so that a stop takes less than 2 s."""
-CONNECTIONS: Final = 1000
-"""More get 503: each is a file descriptor and a task of the process that keeps the view."""
+CONNECTIONS: Final = 900
+"""More are cut at once: each is a file descriptor, of which a program has 1,024 unless it is given more."""
+CONNECTIONS_EACH: Final = 200
+"""So many from one address, but for loopback, where a proxy may stand for many."""
 HEAD_BYTES: Final = 16 << 10
 """Request line and headers together, as far as they come in pieces; what comes at once ``bounds`` refuses."""
 PATIENCE_S: Final = 30
@@ -103,6 +106,8 @@ class _Protocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.connection = Connection(transport)
+        if self._is_one_too_many():
+            self.connection.cut()
         self.app_state = {**self.app_state, STATE_KEY: self.connection}
         self._wait()
 
@@ -129,6 +134,15 @@ class _Protocol(H11Protocol):
         super().resume_writing()
         if self._is_ours:
             self._wait_no_more()
+
+    def _is_one_too_many(self) -> bool:
+        if len(self.connections) > CONNECTIONS:
+            return True
+        address = "" if self.client is None else self.client[0]
+        if not address or ip_address(address).is_loopback:
+            return False
+        peers = (other.client for other in self.connections if isinstance(other, H11Protocol))
+        return sum(peer is not None and peer[0] == address for peer in peers) > CONNECTIONS_EACH
 
     @property
     def _is_ours(self) -> bool:
@@ -165,7 +179,6 @@ def _config(app: ASGIApp, context: ssl.SSLContext | None, patience_s: int) -> uv
         proxy_headers=False,
         timeout_keep_alive=patience_s,
         timeout_graceful_shutdown=GRACEFUL_S,
-        limit_concurrency=CONNECTIONS,
         h11_max_incomplete_event_size=HEAD_BYTES,
         ssl_context_factory=None if context is None else lambda _config, _default: context,
     )

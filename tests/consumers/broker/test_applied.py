@@ -121,6 +121,14 @@ async def test_what_differs_is_named_and_mended(operator: Operator, open_broker:
     assert await operator.connects("engine.view")
 
 
+@pytest.mark.parametrize("name", ["guest", "admin"])
+async def test_no_host_takes_an_administrators_place(operator: Operator, name: str) -> None:
+    """A host of that name would take rights and password of who administers the broker, so the list is refused."""
+    operator.list("h001", name)
+    done = operator.apply()
+    assert (done.returncode, name in done.stderr) == (2, True), done.stderr
+
+
 async def test_hosts_that_are_not_listed_go_only_when_told(operator: Operator) -> None:
     """Without --prune they are named; with it they are removed, and the engine's users and the administrator stay."""
     operator.list("h001", "h002", "h003")

@@ -26,6 +26,15 @@ async def made(folder: Path, name: str, *scopes: str) -> Path:
     return folder / name
 
 
+async def test_a_file_without_its_last_line_end_is_not_damaged(tmp_path: Path) -> None:
+    """A token that is added begins a line of its own, also after one that an editor left open."""
+    (tmp_path / "tokens").write_text(f"old read {'0' * 64}", encoding="ascii")
+    await made(tmp_path, "new", "read")
+    await made(tmp_path, "newer", "read")
+    lines = (tmp_path / "tokens").read_text(encoding="ascii").splitlines()
+    assert [line.split()[0] for line in lines] == ["old", "new", "newer"]
+
+
 async def test_a_token_opens_a_view_that_is_served_with_tls(tmp_path: Path) -> None:
     """Made, given to the client with the authority, and let in; the file holds its hash alone."""
     reader = await made(tmp_path, "reader", "read")

@@ -105,6 +105,16 @@ async def test_each_token_opens_its_scopes_and_nothing_else(
                 assert reply.status_code == (404 if path == "/nothing" and token != SCRAPER else 403), path
 
 
+@pytest.mark.parametrize("path", ["/metrics", "/metrics/", "//metrics", "/metrics//", "//metrics/"])
+async def test_a_path_has_one_scope_however_it_is_spelled(tokens: TokenFile, clock: Clock, path: str) -> None:
+    """The router takes slashes at the end, and more than one, for nothing; so does what looks at scopes."""
+    async with guarded(small_fleet(), tokens, clock) as client:
+        assert needed("GET", path) is AccessScope.METRICS
+        for spelled in (path, f"/{path[1:].replace('/', '%2f')}"):
+            url = httpx.URL(client.base_url).copy_with(raw_path=spelled.encode())
+            assert (await client.get(url, headers=bearer(READER))).status_code == 403, spelled
+
+
 async def test_only_an_admin_changes_anything(tokens: TokenFile, clock: Clock) -> None:
     """A reader's token forgets no host; an operator's does what the view allows."""
     async with guarded(small_fleet(), tokens, clock) as client:

@@ -15,6 +15,7 @@ from litestar import Litestar, MediaType, get
 
 from tests.consumers.http.serving import served
 from tests.consumers.http.stocked_view import Fleet
+from vmpulse_consumers.http import server
 
 PATIENCE_S = 1
 MUCH = 16 << 20
@@ -90,6 +91,18 @@ async def test_a_reply_that_is_not_read_is_not_kept(fleet: Fleet) -> None:
         async with httpx.AsyncClient(trust_env=False) as another:
             assert len((await another.get(url)).content) == MUCH
         assert await client.read_on() < MUCH
+
+
+async def test_idle_connections_beyond_the_bound_are_cut(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One too many is cut at once; those before it are served, and one that ends makes room."""
+    monkeypatch.setattr(server, "CONNECTIONS", 2)
+    async with served(fleet) as url, connected(url) as first, connected(url):
+        async with connected(url) as third:
+            assert await third.read_on() == 0
+        first.writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert await first.read_on() > 0
+        async with httpx.AsyncClient(trust_env=False) as another:
+            assert (await another.get(f"{url}/healthz")).status_code == 200
 
 
 async def test_a_reply_that_takes_long_to_make_is_waited_for(fleet: Fleet) -> None:
