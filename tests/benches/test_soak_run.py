@@ -18,6 +18,7 @@ from tests.conftest import require_broker
 SMALL = ("benches.soak", "--hosts=4", "--vms=3", "--tick=0.1", "--domains=0")
 
 
+@pytest.mark.long  # half a minute; what it is put together from has tests of its own
 @pytest.mark.broker
 @pytest.mark.timeout(120)
 def test_a_short_run_finds_nothing_wrong(tmp_path: Path) -> None:
