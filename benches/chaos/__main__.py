@@ -14,47 +14,26 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
-import secrets
-import shutil
 import sys
 from pathlib import Path
-from subprocess import SubprocessError
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from benches.chaos.plan import Kind
 from benches.chaos.rounds import Run
 from benches.chaos.stand import Stand
-from vmpulse_simulator.errors import SimulatorError
-from vmpulse_simulator.signals import run_until_told
+from benches.program import EXIT_WRONG, OVERHEAD_S, run_in_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-ROOT: Final = Path(".vmpulse")
-EXIT_WRONG: Final = 1
-EXIT_TOLD: Final = 3
-OVERHEAD_S: Final = 300.0
-"""Start, the last round and the end may take so long on top; whatever takes longer hangs."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the bench; gives the exit code."""
     options = command_line().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    folder = ROOT / f"chaos-{secrets.token_hex(4)}"
-    try:
-        code = run_until_told(chaos(options, folder), code=EXIT_TOLD)
-    except TimeoutError:
-        code = fail(f"not at the end {OVERHEAD_S:.0f} s after the last fault should have begun: something hangs")
-    except (SimulatorError, SubprocessError, OSError) as error:
-        code = fail(str(error))
-    if code == EXIT_WRONG and folder.exists():
-        sys.stderr.write(f"the logs of all programs are in {folder}\n")
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
-    return code
+    return run_in_folder("chaos", lambda folder: chaos(options, folder))
 
 
 async def chaos(options: argparse.Namespace, folder: Path) -> int:
@@ -65,12 +44,6 @@ async def chaos(options: argparse.Namespace, folder: Path) -> int:
             report = await Run(stand, options.seed, options.seconds, options.only).run()
     sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
     return 0 if report.clean else EXIT_WRONG
-
-
-def fail(words: str) -> int:
-    """Say what is wrong, and give the exit code."""
-    sys.stderr.write(f"benches.chaos: {words}\n")
-    return EXIT_WRONG
 
 
 def command_line() -> argparse.ArgumentParser:

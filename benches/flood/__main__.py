@@ -12,39 +12,24 @@ lost freshness only; 1, they lost more, or a part could not run; 2, the command 
 from __future__ import annotations
 
 import argparse
-import secrets
-import shutil
 import sys
 from pathlib import Path
-from subprocess import SubprocessError
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from benches.flood.run import Flood
+from benches.program import EXIT_WRONG, run_in_folder
 from vmpulse_contract.rights import MAX_CONNECTIONS
-from vmpulse_simulator.errors import SimulatorError
-from vmpulse_simulator.signals import run_until_told
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-ROOT: Final = Path(".vmpulse")
-EXIT_WRONG: Final = 1
-EXIT_TOLD: Final = 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the bench; gives the exit code."""
     options = command_line().parse_args(arguments)
-    folder = ROOT / f"flood-{secrets.token_hex(4)}"
-    try:
-        code = run_until_told(flood(options, folder), code=EXIT_TOLD)
-    except (SimulatorError, SubprocessError, OSError, TimeoutError) as error:
-        sys.stderr.write(f"benches.flood: {error}\n")
-        code = EXIT_WRONG
-    shutil.rmtree(folder, ignore_errors=True)
-    return code
+    return run_in_folder("flood", lambda folder: flood(options, folder))
 
 
 async def flood(options: argparse.Namespace, folder: Path) -> int:

@@ -19,32 +19,23 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
-import secrets
-import shutil
 import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
-from subprocess import SubprocessError
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from benches.chaos.stand import Stand
+from benches.program import EXIT_WRONG, OVERHEAD_S, fail, run_in_folder
 from benches.soak.queue_depth import QueueDepth, watcher
 from benches.soak.real_host import RealHost
 from benches.soak.run import Options, Soak
 from tests.lab.private_libvirt import missing
-from vmpulse_simulator.errors import SimulatorError
-from vmpulse_simulator.signals import run_until_told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-ROOT: Final = Path(".vmpulse")
-EXIT_WRONG: Final = 1
-EXIT_TOLD: Final = 3
-OVERHEAD_S: Final = 300.0
-"""Start, comparison and end may take so long on top; whatever takes longer hangs."""
 SHORTEST_TICK_S: Final = 0.1
 LONGEST_TICK_S: Final = 6.0
 """Device statistics are read each five ticks, and may be each 30 s at most."""
@@ -56,20 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     reason = missing() if options.domains else None
     if reason is not None:
-        return fail(f"no real host here: {reason}; run `make bench-soak` as root, or leave it out by --domains 0")
-    folder = ROOT / f"soak-{secrets.token_hex(4)}"
-    folder.mkdir(parents=True)
-    try:
-        code = run_until_told(soak(options, folder), code=EXIT_TOLD)
-    except TimeoutError:
-        code = fail(f"not at the end {OVERHEAD_S:.0f} s after the time was over: something hangs")
-    except (SimulatorError, SubprocessError, OSError) as error:
-        code = fail(str(error))
-    if code == EXIT_WRONG and folder.exists():
-        sys.stderr.write(f"the logs of all programs are in {folder}\n")
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
-    return code
+        return fail(
+            "soak", f"no real host here: {reason}; run `make bench-soak` as root, or leave it out by --domains 0"
+        )
+    return run_in_folder("soak", lambda folder: soak(options, folder))
 
 
 async def soak(options: Options, folder: Path) -> int:
@@ -90,12 +71,6 @@ async def soak(options: Options, folder: Path) -> int:
         sys.stderr.write(f"FAILED {failure}\n")
     sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
     return EXIT_WRONG if report.failed else 0
-
-
-def fail(words: str) -> int:
-    """Say what is wrong, and give the exit code."""
-    sys.stderr.write(f"benches.soak: {words}\n")
-    return EXIT_WRONG
 
 
 def command_line() -> argparse.ArgumentParser:

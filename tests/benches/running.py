@@ -1,52 +1,28 @@
-"""Benches as their users run them: in a folder of their own, and what is left there afterwards."""
+"""Benches as their users run them: in a folder of their own, and what becomes of one that is told to end."""
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.programs import running, wait_until_none
 
 
-@contextmanager
-def bench(folder: Path, module: str, *options: str) -> Iterator[subprocess.Popen[str]]:
+def bench(folder: Path, module: str, *options: str) -> AbstractContextManager[subprocess.Popen[str]]:
     """A run with its files in a folder of its own; what does not end by itself is killed."""
-    command = (sys.executable, "-m", module, *options)
-    with subprocess.Popen(
-        command,
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    ) as program:
-        try:
-            yield program
-        finally:
-            program.kill()
+    return running((sys.executable, "-m", module, *options), folder)
 
 
-def left_in(folder: Path) -> list[str]:
-    """Processes that work in the folder or below it."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if (process / "cwd").readlink().is_relative_to(folder):
-                found.append((process / "cmdline").read_text(errors="replace"))
-        except OSError:
-            continue
-    return found
-
-
-def wait_until_none(folder: Path, deadline_s: float = 5.0) -> list[str]:
-    """What is left at the deadline; returns as soon as nothing is."""
-    deadline = time.monotonic() + deadline_s
-    while (left := left_in(folder)) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return left
+def assert_it_ends_when_told(folder: Path, number: signal.Signals, at_work: str, *command: str) -> None:
+    """Once a line of progress has *at_work* in it, the signal ends it without a verdict, and nothing is left."""
+    with bench(folder, *command) as program:
+        assert program.stderr is not None
+        assert any(at_work in line for line in program.stderr)
+        os.kill(program.pid, number)
+        out, _ = program.communicate()
+    assert (program.returncode, out) == (-number if number is signal.SIGKILL else 3, "")
+    assert wait_until_none(folder) == []

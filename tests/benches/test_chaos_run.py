@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 from pathlib import Path
 
@@ -12,8 +11,9 @@ import pytest
 
 from benches.chaos.plan import Kind, Plan
 from benches.chaos.report import Report
-from tests.benches.running import bench, wait_until_none
+from tests.benches.running import assert_it_ends_when_told, bench
 from tests.conftest import require_broker
+from tests.programs import wait_until_none
 
 SMALL = ("benches.chaos", "--hosts=4", "--vms=5")
 SHORT_S = 2.0
@@ -48,10 +48,4 @@ def test_a_killed_view_comes_to_say_the_truth_again(tmp_path: Path) -> None:
 def test_it_ends_with_everything_when_told(tmp_path: Path, number: signal.Signals) -> None:
     """Told to end, it says no verdict and is no success; even a kill leaves no process."""
     require_broker()
-    with bench(tmp_path, *SMALL, "--seconds=600") as program:
-        assert program.stderr is not None
-        assert any("round 1" in line for line in program.stderr)
-        os.kill(program.pid, number)
-        out, _ = program.communicate()
-    assert (program.returncode, out) == (-number if number is signal.SIGKILL else 3, "")
-    assert wait_until_none(tmp_path) == []
+    assert_it_ends_when_told(tmp_path, number, "round 1", *SMALL, "--seconds=600")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from pathlib import Path
 
@@ -12,8 +11,9 @@ import pytest
 from benches.soak.__main__ import main
 from benches.soak.judging import END_S
 from benches.soak.report import Report
-from tests.benches.running import bench, wait_until_none
+from tests.benches.running import assert_it_ends_when_told, bench
 from tests.conftest import require_broker
+from tests.programs import wait_until_none
 
 SMALL = ("benches.soak", "--hosts=4", "--vms=3", "--tick=0.1", "--domains=0")
 
@@ -51,13 +51,7 @@ def test_a_short_run_finds_nothing_wrong(tmp_path: Path) -> None:
 def test_it_ends_with_everything_when_told(tmp_path: Path, number: signal.Signals) -> None:
     """Told to end, it says no verdict and is no success; even a kill leaves no process."""
     require_broker()
-    with bench(tmp_path, *SMALL, "--minutes=9") as program:
-        assert program.stderr is not None
-        assert any("tick" in line for line in program.stderr)
-        os.kill(program.pid, number)
-        out, _ = program.communicate()
-    assert (program.returncode, out) == (-number if number is signal.SIGKILL else 3, "")
-    assert wait_until_none(tmp_path) == []
+    assert_it_ends_when_told(tmp_path, number, "tick", *SMALL, "--minutes=9")
 
 
 @pytest.mark.parametrize("option", ["--tick=0.01", "--tick=7", "--hosts=1", "--vms=0", "--domains=-1", "--minutes=x"])

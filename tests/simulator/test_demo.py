@@ -8,14 +8,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import require_broker
+from tests.programs import running, wait_until_none
 from vmpulse_simulator.broker_files import free_ports
 
 FIELDS = (
@@ -26,37 +25,10 @@ FIELDS = (
 HAPPENING = ("frames", "changes", "power_cycles", "agent_restarts", "migrations", "repairs")
 
 
-@contextmanager
-def demo(folder: Path, port: int, *options: str) -> Iterator[subprocess.Popen[str]]:
+def demo(folder: Path, port: int, *options: str) -> AbstractContextManager[subprocess.Popen[str]]:
     """A small demo with its files in a folder of its own."""
     command = (sys.executable, "-m", "vmpulse_simulator", "demo", "--hosts=5", "--vms=4", f"--port={port}", *options)
-    with subprocess.Popen(
-        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    ) as program:
-        try:
-            yield program
-        finally:
-            program.kill()
-
-
-def left_in(folder: Path) -> list[str]:
-    """Processes that work in the folder or below it."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if (process / "cwd").readlink().is_relative_to(folder):
-                found.append((process / "cmdline").read_text(errors="replace"))
-        except OSError:
-            continue
-    return found
-
-
-def wait_until_none(folder: Path, deadline_s: float = 5.0) -> list[str]:
-    """What is left at the deadline; returns as soon as nothing is."""
-    deadline = time.monotonic() + deadline_s
-    while (left := left_in(folder)) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return left
+    return running(command, folder)
 
 
 def read_until(program: subprocess.Popen[str], beginning: str) -> str:
