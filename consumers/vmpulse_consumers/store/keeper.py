@@ -34,6 +34,8 @@ RETRY_S: Final = 5.0
 ALIVE_S: Final = 1.0
 CLOSING_S: Final = 1.5
 """How long a stop may take over the last batches: programs have to end within 2 s."""
+CLOSED_S: Final = 0.3
+"""And how long over closing the file, which waits for a write that takes longer."""
 
 
 class Keeper:
@@ -126,8 +128,10 @@ class Keeper:
                 await self._write(view)
         except TimeoutError:
             log.warning("store %s: the last changes were not written in time; hosts tell them anew", self._file.path)
-        self._thread.submit(self._file.close)
+        closing = asyncio.get_running_loop().run_in_executor(self._thread, self._file.close)
         self._thread.shutdown(wait=False)
+        # The next view may open the file at once, and it is ours until then.
+        await asyncio.wait({closing}, timeout=CLOSED_S)
 
     def _load(self) -> Kept:
         try:

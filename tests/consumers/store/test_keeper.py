@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import subprocess
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,6 +20,7 @@ from tests.consumers.view.situations import HOST
 from tests.waiting import eventually
 from vmpulse_consumers.errors import StoreInUse, StoreUnusable
 from vmpulse_consumers.store import Keeper, keeper
+from vmpulse_consumers.store.file import StoreFile
 from vmpulse_consumers.view import Host, View, memory
 
 ROOM_KIB = 256
@@ -53,7 +55,6 @@ async def kept(view: View, path: Path) -> AsyncIterator[Keeper]:
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        at_work._thread.shutdown(wait=True)
 
 
 def busy_table() -> Table:
@@ -90,6 +91,20 @@ async def test_a_stop_writes_the_rest(tmp_path: Path, monkeypatch: pytest.Monkey
     table.view = View(table.now)
     async with kept(table.view, tmp_path / "view.db"):
         assert table.row(1).status == "Down"
+
+
+async def test_the_next_view_may_open_the_file_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A view has ended when its file is closed, also where closing takes a moment."""
+    close = StoreFile.close
+
+    def slowly(file: StoreFile) -> None:
+        time.sleep(0.1)
+        close(file)
+
+    monkeypatch.setattr(StoreFile, "close", slowly)
+    for _ in range(3):
+        async with kept(View(1000.0), tmp_path / "view.db"):
+            await asyncio.sleep(0)  # it is at work
 
 
 async def test_a_full_disk_degrades_and_recovers(small_disk: Path, caplog: pytest.LogCaptureFixture) -> None:
