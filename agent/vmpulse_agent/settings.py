@@ -10,7 +10,7 @@ from vmpulse_contract import broker_url, limits
 from vmpulse_contract.broker_url import BrokerUrl
 from vmpulse_contract.errors import SettingsError
 from vmpulse_contract.identity import HOST_ID_ALLOWED, HostId, host_id, host_id_from_fqdn
-from vmpulse_edges.broker_settings import CaFile, CertFile, KeyFile, PasswordFile, address_of
+from vmpulse_edges.broker_settings import CaFile, CertFile, Insecure, KeyFile, PasswordFile, address_of
 from vmpulse_edges.logs import LogFormat, LogLevel
 
 PREFIX: Final = "VMPULSE_AGENT_"
@@ -67,6 +67,7 @@ class AgentSettings(Struct, frozen=True, kw_only=True):
     broker_ca_file: CaFile = ""
     broker_cert_file: CertFile = ""
     broker_key_file: KeyFile = ""
+    broker_insecure: Insecure = False
     tick_s: Annotated[
         float,
         Meta(

@@ -2,8 +2,9 @@
 
 Fleet events go through the same connection, on a channel that ``amqp_events`` has of its own.
 
-Replies come on an exclusive queue bound to our own token. Requests are mandatory, so that a host without a live agent
-is a typed error at once; they expire, so that no agent works on what nobody waits for.
+Replies come on an exclusive queue bound to our own token, which is new with each connection: who floods us with replies
+loses the address. Requests are mandatory, so that a host without a live agent is a typed error at once; they expire, so
+that no agent works on what nobody waits for.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import aiormq
 from pamqp.commands import Basic
 
 from vmpulse_consumers.amqp_upkeep import keep_up
+from vmpulse_consumers.rejections import Rejections
+from vmpulse_consumers.unasked import MUTED_S, Unasked
 from vmpulse_contract import topology, verbs, wire
 from vmpulse_contract.errors import HostDidNotAnswer, MessageError, UnknownHost
 from vmpulse_contract.topology import Kind
@@ -67,10 +70,12 @@ class Requests:
         self._declares = declares
         self._beside = beside
         self.up = asyncio.Event()
-        self._token = secrets.token_hex(8)
+        self._token = ""
         self._channel: AbstractChannel | None = None
         self._waiting: dict[str, Waiting] = {}
-        self._number = 0
+        self._unasked = Unasked()
+        self._refused = Rejections()
+        self._closed: asyncio.Future[str] | None = None
 
     async def run(self) -> None:
         """Keep the connection up until cancelled. Raises BrokerRefused, but only at the start."""
@@ -97,6 +102,7 @@ class Requests:
             await declare(underlay, topology.dead_queue())
         else:
             await self._check_exchanges(underlay)
+        self._token, self._closed = secrets.token_hex(8), closed
         replies = topology.reply_queue(self._token)
         await declare(underlay, replies)
         await underlay.basic_consume(replies.name, self._take, no_ack=True)
@@ -149,8 +155,9 @@ class Requests:
         channel = self._channel
         if channel is None:
             raise HostDidNotAnswer("there is no connection to the broker now")
-        self._number += 1
-        correlation = f"{self._token}.{self._number}"
+        if self._unasked.muted(host, self._clock()):
+            raise HostDidNotAnswer(f"host {host} is not asked for {MUTED_S:.0f} s: it sent many replies unasked")
+        correlation = secrets.token_hex(8)
         answer: asyncio.Future[DeliveredMessage] = asyncio.get_running_loop().create_future()
         self._waiting[correlation] = Waiting(host, answer)
         try:
@@ -195,12 +202,24 @@ class Requests:
         came, key = message.header.properties, message.routing_key or ""
         waiting = self._waiting.get(came.correlation_id or "")
         if waiting is None or waiting.answer.done():
-            return
-        if came.user_id != waiting.host or key != topology.reply_key(waiting.host, self._token):
+            self._came_unasked(key)
+        elif came.user_id != waiting.host or key != topology.reply_key(waiting.host, self._token):
             # Passed over rather than taken for a failure: no host may spoil the answer of another.
-            log.warning("an answer for %s came from %.80r with routing key %.100r", waiting.host, came.user_id, key)
-            return
-        waiting.answer.set_result(message)
+            if self._refused.untold(came.user_id, self._clock()) is not None:
+                log.warning("an answer for %s came from %.80r with routing key %.100r", waiting.host, came.user_id, key)
+            self._came_unasked(key)
+        else:
+            waiting.answer.set_result(message)
+
+    def _came_unasked(self, key: str) -> None:
+        """Nobody waits for a reply: its sender is whom the routing key names, which the broker has checked."""
+        host = key.partition(".")[0]
+        if self._unasked.came(host, self._clock()) and self._closed is not None and not self._closed.done():
+            self._closed.set_result(f"host {host:.80} sends replies that nobody waits for: a new address")
+
+    @staticmethod
+    def _clock() -> float:
+        return asyncio.get_running_loop().time()
 
     # --- the rest -----------------------------------------------------------------------------------------------
 

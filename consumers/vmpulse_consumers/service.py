@@ -158,7 +158,10 @@ class ViewService:
             reply = await self.requests.ask(request.host, request.verb, request.vms)
             self.view.replied(request, reply, self.clock())
         except (VerbError, MessageError) as error:
-            log.info("host %s: %s was not answered: %s", request.host, request.verb, error)
+            untold = self._rejections.untold(request.host, self.clock())
+            if untold is not None:
+                more = _and_more(untold, request.host)
+                log.info("host %s: %s was not answered: %s%s", request.host, request.verb, error, more)
             self.view.request_failed(request, error, self.clock())
         except Exception:  # a fault of ours must cost this one answer, not all that this host is ever asked
             log.exception("host %s: the answer to %s was not applied", request.host, request.verb)
@@ -169,7 +172,7 @@ class ViewService:
         sender = message.header.properties.user_id
         untold = self._rejections.untold(sender, self.clock())
         if untold is not None:
-            more = f" (and {untold:,} more of {sender or 'no user'} since the last line)" if untold else ""
+            more = _and_more(untold, sender or "no user")
             ours = error.__cause__ if isinstance(error, NotApplied) else None
             why = _of_version(sender, error) if isinstance(error, UnknownVersion) else error
             words = "rejected a message with routing key %r: %s: %s%s"
@@ -193,6 +196,10 @@ class ViewService:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _and_more(untold: int, sender: str) -> str:
+    return f" (and {untold:,} more of {sender} since the last line)" if untold else ""
 
 
 def _of_version(host: str | None, error: UnknownVersion) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from vmpulse_contract import broker_url
-from vmpulse_edges.broker_settings import CaFile, CertFile, KeyFile, PasswordFile
+from vmpulse_edges.broker_settings import CaFile, CertFile, Insecure, KeyFile, PasswordFile
 from vmpulse_edges.logs import LogFormat, LogLevel
 
 VIEW_PREFIX = "VMPULSE_VIEW_"
@@ -36,6 +36,7 @@ class ViewSettings(Struct, frozen=True, kw_only=True):
     broker_ca_file: CaFile = ""
     broker_cert_file: CertFile = ""
     broker_key_file: KeyFile = ""
+    broker_insecure: Insecure = False
     name: Name = "main"
     store: Annotated[
         str,
@@ -74,6 +75,7 @@ class CallSettings(Struct, frozen=True, kw_only=True):
     broker_ca_file: CaFile = ""
     broker_cert_file: CertFile = ""
     broker_key_file: KeyFile = ""
+    broker_insecure: Insecure = False
 
 
 class CaptureSettings(Struct, frozen=True, kw_only=True):
@@ -84,3 +86,4 @@ class CaptureSettings(Struct, frozen=True, kw_only=True):
     broker_ca_file: CaFile = ""
     broker_cert_file: CertFile = ""
     broker_key_file: KeyFile = ""
+    broker_insecure: Insecure = False

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator
 
 import aio_pika
+import aiormq
 import pytest
 from aio_pika.abc import AbstractIncomingMessage
 
@@ -25,6 +26,7 @@ from tests.real_broker import (
 from tests.waiting import eventually
 from vmpulse_consumers import amqp_requests
 from vmpulse_consumers.amqp_requests import Requests
+from vmpulse_consumers.unasked import LATE_BURST
 from vmpulse_contract import topology, verbs, wire
 from vmpulse_contract.broker_url import BrokerUrl
 from vmpulse_contract.errors import (
@@ -156,6 +158,40 @@ async def test_no_host_answers_for_another(broker: PrivateBroker) -> None:
         await tap.say(topology.REPLIES, key, answer, user_id=host, correlation_id="unasked")
         await tap.say(topology.REPLIES, key, answer, user_id=host, correlation_id=correlation)
         assert (await asyncio.wait_for(asked, 3)).epoch == 1
+
+
+async def test_a_host_that_floods_with_replies_loses_the_address(broker: PrivateBroker) -> None:
+    """Its replies come nowhere any more, it is not asked for a while, and others are asked and answered as before."""
+    answer = wire.write(verbs.ListReply(version=wire.VERSION, epoch=1, as_of=1, monotonic_ms=0))
+    async with (
+        asking(address(broker)) as requests,
+        silent_host(broker) as (host, came),
+        live_host(broker) as (honest, tap),
+    ):
+        asked = asyncio.create_task(requests.ask(host, Verb.LIST))
+        known = (await came.get()).reply_to
+        for _ in range(3 * int(LATE_BURST)):  # more than it gains meanwhile
+            await tap.say(topology.REPLIES, f"{host}.{known}", answer, user_id=host, correlation_id="unasked")
+        with pytest.raises(HostDidNotAnswer):
+            await asyncio.wait_for(asked, 3)
+        await eventually(lambda: requests.up.is_set() and requests._token != known)
+        with pytest.raises(HostDidNotAnswer, match=f"{host} is not asked for 60 s: it sent many replies unasked"):
+            await requests.ask(host, Verb.LIST)
+        assert (await requests.ask(honest.host, Verb.LIST)).as_of > 0
+        assert not await exists(broker, topology.reply_queue(known or "").name)
+
+
+async def exists(broker: PrivateBroker, queue: str) -> bool:
+    """Whether the broker has a queue, be it somebody's own."""
+    connection = await aio_pika.connect(broker.url())
+    async with connection, connection.channel() as channel:
+        try:
+            await channel.get_queue(queue)
+        except aio_pika.exceptions.ChannelNotFoundEntity:
+            return False
+        except aiormq.exceptions.ChannelLockedResource:
+            return True
+    return True
 
 
 async def test_lost_connection_ends_what_is_under_way(broker: PrivateBroker) -> None:

@@ -91,9 +91,11 @@ def test_numbers() -> None:
         f"{host.REQUESTS_S:.0f} a second after the first {host.REQUESTS_BURST:.0f}",
         f"{budget.MESSAGES_S:,.0f} messages and {budget.BYTES_S / (1 << 20):.0f} MiB a second",
         f"{budget.MESSAGES_BURST:,.0f} messages and {budget.BYTES_BURST / (1 << 20):.0f} MiB at once",
+        f"{budget.HELD_BYTES >> 20} MiB of section bodies",
+        f"{budget.DEVICE_BYTES >> 20} MiB of device\nstatistics",
         f"for more than {splits.SPLIT_GRACE_S:.0f} s",
         f"Migration Source for {TRANSIT_S:.0f} s",
-        f"at most once in {view.RIVALS_S:.0f} s",
+        f"at most once in {view.TOLD_AGAIN_S:.0f} s",
         f"{host.LOST_S:.0f} s",
         f"grace of {view.GRACE_S:.0f} s",
     ):

@@ -10,10 +10,12 @@ import pytest
 
 from tests.conftest import require_broker
 from tests.edges.certificates import Authority, Pair
+from vmpulse_consumers.settings import CallSettings
 from vmpulse_contract.broker_url import BrokerUrl, TlsFiles, parse
 from vmpulse_contract.errors import SettingsError
 from vmpulse_contract.rights import engine_rights, host_rights
 from vmpulse_edges.amqp_connection import connect
+from vmpulse_edges.broker_settings import address_of
 from vmpulse_edges.errors import BrokerError, BrokerRefused, TlsFilesUnusable
 from vmpulse_simulator.broker_files import free_port_numbers
 from vmpulse_simulator.private_broker import BrokerUser, PrivateBroker
@@ -150,5 +152,11 @@ def test_files_without_tls_are_refused() -> None:
     ],
 )
 def test_who_listens_hears_all_without_tls(url: str, is_open: bool) -> None:  # noqa: FBT001 - what is expected
-    """Only loopback is safe without it; programs warn of anything else at their start."""
+    """Only loopback is safe without it: programs refuse anything else unless they are told that it may be."""
     assert parse("broker_url", url).is_open is is_open
+    assert address_of(CallSettings(broker_url=url, broker_insecure=True), None) == parse("broker_url", url)
+    if is_open:
+        with pytest.raises(SettingsError, match=r"amqps://\.\.\. beyond loopback; or broker_insecure"):
+            address_of(CallSettings(broker_url=url), None)
+    else:
+        assert address_of(CallSettings(broker_url=url), None) == parse("broker_url", url)

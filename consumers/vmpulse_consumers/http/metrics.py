@@ -83,6 +83,7 @@ class FleetCollector(Collector):
             ("vmpulse_repeats", "Stream messages that came again.", counts.repeats),
             ("vmpulse_strangers", "Stream messages of an epoch that is not confirmed.", counts.strangers),
             ("vmpulse_over_budget", "Messages dropped, for their host says too much.", counts.over_budget),
+            ("vmpulse_crowded", "Section bodies not kept, for their host has too many bytes of them.", counts.crowded),
             ("vmpulse_rivals", "Times that two agents were found to speak for one host.", counts.rivals),
             ("vmpulse_relists", "Rosters asked for.", counts.relists),
             ("vmpulse_repairs", "Section bodies asked for, in requests.", counts.repairs),

@@ -1,4 +1,7 @@
-"""What one sender may say: so many messages and bytes. What goes beyond is dropped unread, and digests repair it."""
+"""What one sender may say: so many messages and bytes. What goes beyond is dropped unread, and digests repair it.
+
+And what is held of a host: of what goes beyond only the hash is known.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,11 @@ MESSAGES_BURST: Final = 20_000.0
 BYTES_S: Final = float(2 << 20)
 BYTES_BURST: Final = float(64 << 20)
 """The same in bytes: a roster of 4,096 VMs, said 5 times a second, which is the most, takes 1.5 MiB a second."""
+HELD_BYTES: Final = 128 << 20
+"""Section bodies that are held of one host, each VM's for itself: 250 VMs with a full distribution's packages (120 KiB)
+take 30 MiB. Without it a host within its budget fills the view's memory: 4,096 VMs times three sections of 896 KiB."""
+DEVICE_BYTES: Final = 32 << 20
+"""Device statistics that are held of one host: a VM with two disks and a card has 1 KiB, so 4,096 have 4 MiB."""
 OVER_S: Final = 10.0
 """A flood is over when nothing had to be dropped for so long."""
 UNMET_KEPT: Final = 4096

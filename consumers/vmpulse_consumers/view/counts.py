@@ -8,9 +8,10 @@ from collections import Counter
 class Counts:
     """Cumulative counts, for metrics.
 
-    ``rejected`` by reason, ``requests_failed`` by the error's code; ``over_budget`` are messages dropped because their
-    host says too much; ``rivals`` how often a host was found to have two agents; ``held_back`` requests that a host's
-    allowance put off; ``unburied`` poison that did not get to ``vmpulse.dead``.
+    ``rejected`` by reason, ``requests_failed`` by the error's code; ``over_budget`` are messages dropped because
+    their host says too much; ``crowded`` bodies not kept, because their host has too many bytes of them; ``rivals``
+    how often a host was found to have two agents; ``held_back`` requests that a host's allowance put off;
+    ``unburied`` poison that did not get to ``vmpulse.dead``.
     """
 
     def __init__(self) -> None:
@@ -27,5 +28,6 @@ class Counts:
         self.requests_failed: Counter[str] = Counter()
         self.unburied = 0
         self.over_budget = 0
+        self.crowded = 0
         self.rivals = 0
         self.rejected: Counter[str] = Counter()

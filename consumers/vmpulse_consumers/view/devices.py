@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from vmpulse_consumers.view.budget import DEVICE_BYTES
 from vmpulse_contract import wire
 from vmpulse_contract.identity import VmId
 from vmpulse_contract.verbs import DeviceStats
@@ -33,21 +34,29 @@ class DeviceSaid(NamedTuple):
 class Devices:
     """The device statistics held of one host, within its confirmed epoch."""
 
-    __slots__ = ("_number", "_said")
+    __slots__ = ("_number", "_said", "_size")
 
     def __init__(self) -> None:
         self._number = 0
+        self._size = 0
         self._said: dict[VmId, DeviceSaid] = {}
 
     def take(self, message: DeviceMessage, listed: Container[VmId]) -> bool:
-        """Keep what a message says of the VMs that the host lists. Tells whether it is new, and no repeat."""
+        """Keep what a message says of the VMs that the host lists. Tells whether it is new, and no repeat.
+
+        Beyond DEVICE_BYTES what is new of a VM replaces nothing, and what was said of it before is dropped.
+        """
         if message.number <= self._number:
             return False
         self._number = message.number
         for raw, record in message.vms.items():
             vm = VmId(raw)
             if vm in listed:
-                self._said[vm] = DeviceSaid(record.token, message.monotonic_ms, wire.write(record.stats))
+                self.drop(vm)
+                packed = wire.write(record.stats)
+                if self._size + len(packed) <= DEVICE_BYTES:
+                    self._said[vm] = DeviceSaid(record.token, message.monotonic_ms, packed)
+                    self._size += len(packed)
         return True
 
     def of(self, vm: VmId, token: int) -> DeviceSaid | None:
@@ -60,10 +69,11 @@ class Devices:
         return self._number, sorted(self._said.items())
 
     def drop(self, vm: VmId) -> None:
-        """The host lists the VM no more."""
-        self._said.pop(vm, None)
+        """Keep no more of the VM."""
+        said = self._said.pop(vm, None)
+        self._size -= 0 if said is None else len(said.packed)
 
     def clear(self) -> None:
         """Another epoch counts from 1 again, and by another clock."""
-        self._number = 0
+        self._number = self._size = 0
         self._said.clear()

@@ -25,12 +25,13 @@ class Trouble(StrEnum):
     """What an operator has to look into; it changes nothing that the view says."""
 
     RIVALS = "rivals"
+    CROWDED = "crowded"
     FLOODING = "flooding"
     FLOOD_OVER = "flood_over"
 
 
 class HostTrouble(NamedTuple):
-    """Something is wrong with a host's agent: two of them speak for it, or it says more than its budget allows.
+    """Something is wrong with a host's agent: two speak for it, or it says or has more than its budget allows.
 
     ``detail`` is a sentence.
     """

@@ -7,16 +7,17 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from vmpulse_consumers.view.allowance import Allowance
-from vmpulse_consumers.view.budget import Budget
+from vmpulse_consumers.view.budget import HELD_BYTES, Budget
 from vmpulse_consumers.view.claims import ClaimState
 from vmpulse_consumers.view.devices import Devices
 from vmpulse_consumers.view.states import TABLE, HostInput, HostState, step
-from vmpulse_contract import columns, sections
+from vmpulse_contract import columns, limits, sections
 from vmpulse_contract.sections import ABSENT, BODIED, Section
 from vmpulse_contract.stream import HostFacts
 
 if TYPE_CHECKING:
     from vmpulse_consumers.view.bodies import Bodies
+    from vmpulse_consumers.view.events import Trouble
     from vmpulse_consumers.view.runtime import Block
     from vmpulse_contract.identity import HostId, VmId
     from vmpulse_contract.stream import HostValues, Roster, Tombstone
@@ -55,13 +56,15 @@ class Request(NamedTuple):
 class Host:
     """What the view holds of one host.
 
-    ``announced`` and ``held`` are hashes, four for each VM in layout and Section order; ``bodies`` goes with ``held``.
-    A held hash is never without its body (promise V5). ``seq`` is the last one applied of ``epoch``. ``section_as_of``
-    remembers which announced hash is how old, as far as it is newer than the roster. ``heard_at`` is when anything of
-    the host came, ``spoke_at`` when the confirmed epoch did. ``parting``: the provisional epoch has said goodbye.
-    ``unproved``: the claims on active VMs that were not seen running here yet, MET or BEGUN; all others follow from
-    the roster. ``provisional``: the last epoch heard that is not confirmed, since ``provisional_at``. ``told_heard``:
-    what subscribers know of ``heard``. ``budget``: of what it says; ``asked``: of what it is asked.
+    ``announced`` and ``held`` are hashes, four for each VM in layout and Section order; ``bodies`` goes with
+    ``held``. A held hash is never without its body (promise V5). ``seq`` is the last one applied of ``epoch``.
+    ``section_as_of`` remembers which announced hash is how old, as far as it is newer than the roster. ``heard_at``
+    is when anything of the host came, ``spoke_at`` when the confirmed epoch did. ``parting``: the provisional epoch
+    has said goodbye. ``unproved``: the claims on active VMs that were not seen running here yet, MET or BEGUN; all
+    others follow from the roster. ``provisional``: the last epoch heard that is not confirmed, since
+    ``provisional_at``. ``told_heard``: what subscribers know of ``heard``; ``told_at``: when an operator was last
+    told of what. ``budget``: of what it says; ``asked``: of what it is asked. ``held_bytes``: of ``bodies``;
+    ``crowded``: announced sections whose bodies do not fit in it, not asked for until there is room.
     """
 
     __slots__ = (
@@ -71,6 +74,7 @@ class Host:
         "bodies",
         "budget",
         "confirmed_at",
+        "crowded",
         "devices",
         "digest",
         "elapsed",
@@ -80,6 +84,7 @@ class Host:
         "frame_seq",
         "heard_at",
         "held",
+        "held_bytes",
         "host_stats",
         "id",
         "in_flight",
@@ -99,7 +104,6 @@ class Host:
         "retired",
         "retries",
         "retry_at",
-        "rivals_told_at",
         "roster_as_of",
         "roster_ms",
         "section_as_of",
@@ -108,6 +112,7 @@ class Host:
         "spoke_at",
         "state",
         "tokens",
+        "told_at",
         "told_heard",
         "tombstones",
         "unproved",
@@ -143,6 +148,8 @@ class Host:
         self.announced: array[int] = array("Q")
         self.held: array[int] = array("Q")
         self.bodies: list[bytes | None] = []
+        self.held_bytes = 0
+        self.crowded: set[tuple[VmId, Section]] = set()
         self.section_as_of: dict[tuple[VmId, Section], int] = {}
         self.reply_as_of = 0
         self.devices = Devices()
@@ -163,7 +170,7 @@ class Host:
         self.retry_at = 0.0
         self.budget = Budget(now)
         self.asked = Allowance(REQUESTS_S, REQUESTS_BURST, now)
-        self.rivals_told_at = float("-inf")
+        self.told_at: dict[Trouble, float] = {}
 
     # --- state --------------------------------------------------------------------------------------------------
 
@@ -293,7 +300,8 @@ class Host:
         for vm in self.index.keys() & old.rows.keys():
             self._carry(vm, old)
         for body in old.bodies:
-            bodies.release(body)
+            self._release(body, bodies)
+        self._make_room()
         self.layout, self.roster_ms, self.roster_as_of = roster.layout, roster.monotonic_ms, as_of
         self.elapsed, self.facts, self.tombstones = roster.elapsed(), roster.facts, roster.tombstones
         for vm in old.rows.keys() - self.index.keys():
@@ -319,19 +327,44 @@ class Host:
         at = row * WIDTH + section
         if self.announced[at] != value:
             self.announced[at], self.digest = value, None
+            self.crowded.discard((vm, section))
         self.section_as_of[vm, section] = as_of
         return True
 
-    def hold(self, vm: VmId, section: Section, value: int, body: bytes, bodies: Bodies) -> None:
-        """Store a hash together with its body, which the caller has checked against it (promise V5)."""
+    def hold(self, vm: VmId, section: Section, value: int, body: bytes, bodies: Bodies) -> bool:
+        """Store a hash together with its body, which the caller has checked against it (promise V5).
+
+        Tells whether there was room: if not, what was held stays, and the new body is not asked for until there is.
+        """
         at = self.index[vm] * WIDTH + section
-        bodies.release(self.bodies[at])
+        before = self.bodies[at]
+        growth = len(body) - len(before or b"")
+        if growth > 0 and self.held_bytes + growth > HELD_BYTES:
+            self.crowded.add((vm, section))
+            return False
+        self._release(before, bodies)
         self.held[at], self.bodies[at] = value, bodies.take(body)
+        self.held_bytes += len(body)
+        if growth < 0:
+            self._make_room()
+        return True
+
+    def _release(self, body: bytes | None, bodies: Bodies) -> None:
+        bodies.release(body)
+        self.held_bytes -= len(body or b"")
+
+    def _make_room(self) -> None:
+        """Ask again for what did not fit, once the largest body would."""
+        if self.crowded and self.held_bytes + limits.BODY_BYTES.maximum <= HELD_BYTES:
+            self.crowded.clear()
+        elif self.crowded:
+            self.crowded = {key for key in self.crowded if key[0] in self.index}
 
     def unheld(self, section: Section) -> list[VmId]:
         """The VMs whose announced hash of *section* is present and not held: what a repair asks for."""
         announced, held = self.announced[section::WIDTH], self.held[section::WIDTH]
-        return [vm for vm, said, have in zip(self.vms, announced, held, strict=True) if said not in (ABSENT, have)]
+        missing = [vm for vm, said, have in zip(self.vms, announced, held, strict=True) if said not in (ABSENT, have)]
+        return [vm for vm in missing if (vm, section) not in self.crowded] if self.crowded else missing
 
     def own_digest(self) -> int:
         """The digest over what we think the host has announced."""

@@ -5,7 +5,7 @@ The rules of whose word is believed are in ``ownership``; here they are applied 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from vmpulse_consumers.view.claims import CLAIMS, RUNS, ClaimInput, ClaimState
 from vmpulse_consumers.view.host import WIDTH
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from vmpulse_consumers.view.telling import Telling
     from vmpulse_contract.stream import Roster, Tombstone
 
+INFO_BYTES: Final = 64 << 10
+"""The largest info that a VM in transit is called by: a hundred times one that is common."""
 Ends: TypeAlias = "dict[tuple[bytes, int], Tombstone]"
 """Tombstones by VM and start token."""
 
@@ -38,15 +40,17 @@ class Before:
         self.configs = host.announced[Section.CONFIG :: WIDTH]
         self.ended = {(end.vm, end.token) for end in host.tombstones}
         self._said = self._all_said(host)
-        self.infos: dict[VmId, bytes | None] = {}
+        self.infos: dict[VmId, bytes] = {}
         """Bodies of section info of the VMs that the roster says have migrated away."""
 
     def keep_infos(self, host: Host, roster: Roster) -> None:
         """Keep what the roster is about to take away and a VM in transit is still called by."""
         for end in roster.tombstones:
             row = self.index.get(VmId(end.vm))
-            if row is not None and end.exit_reason is ExitReason.MIGRATION_SUCCEEDED:
-                self.infos[VmId(end.vm)] = host.bodies[row * WIDTH + Section.INFO]
+            info = None if row is None else host.bodies[row * WIDTH + Section.INFO]
+            # Nobody's budget counts what is in transit: a host may have as many of them as tombstones.
+            if info is not None and len(info) <= INFO_BYTES and end.exit_reason is ExitReason.MIGRATION_SUCCEEDED:
+                self.infos[VmId(end.vm)] = info
 
     def claim_state(self, vm: VmId) -> ClaimState:
         """How the host's word on a VM stood."""

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 from vmpulse_consumers.view.asking import RETRY_S, Asking
 from vmpulse_consumers.view.bodies import Bodies
 from vmpulse_consumers.view.bounded import Bounded
-from vmpulse_consumers.view.budget import OVER_S, UNMET_KEPT, Budget
+from vmpulse_consumers.view.budget import HELD_BYTES, OVER_S, UNMET_KEPT, Budget
 from vmpulse_consumers.view.claims import is_heard
 from vmpulse_consumers.view.counts import Counts
 from vmpulse_consumers.view.events import BrokerEvent, HostEvent, HostTrouble, Trouble
@@ -60,8 +60,8 @@ SEQ_JUMP: Final = 1 << 32
 """More messages than a host says in 400 years of ticks: a jump of so much is a fault, not a gap."""
 RETIRED_ASKS_S: Final = 10.0
 """A retired epoch that still speaks so long after is not the tail of a queue: ask who is live."""
-RIVALS_S: Final = 60.0
-"""Two agents of one host are told of so often at most."""
+TOLD_AGAIN_S: Final = 60.0
+"""Trouble that lasts is told of so often at most."""
 LATER_KIND: Final = "unknown"
 """How messages are counted whose kind only a newer version knows."""
 _FLOODS: Final = {
@@ -151,13 +151,17 @@ class View:
     def _tell_trouble(self, host: HostId, trouble: Trouble, detail: str) -> None:
         self._telling.events.append(HostTrouble(host, trouble, detail))
 
+    def _tell_at_times(self, host: Host, trouble: Trouble, detail: str, now: float) -> None:
+        """Tell of trouble that lasts, once in TOLD_AGAIN_S."""
+        if now - host.told_at.get(trouble, float("-inf")) >= TOLD_AGAIN_S:
+            host.told_at[trouble] = now
+            self._tell_trouble(host.id, trouble, detail)
+
     def _rivals(self, host: Host, now: float) -> None:
         """Two agents speak for one host: the one that holds the rpc queue is believed; somebody must end the other."""
         self.counts.rivals += 1
-        if now - host.rivals_told_at >= RIVALS_S:
-            host.rivals_told_at = now
-            detail = "two agents speak for it; only the one that answers requests is believed: stop the other"
-            self._tell_trouble(host.id, Trouble.RIVALS, detail)
+        detail = "two agents speak for it; only the one that answers requests is believed: stop the other"
+        self._tell_at_times(host, Trouble.RIVALS, detail, now)
 
     def _admit(self, host_id: HostId, epoch: int, seq: int, now: float) -> Host | None:
         """Give the host if the message is to be applied: of the confirmed epoch, and not seen yet."""
@@ -247,17 +251,28 @@ class View:
             if change.hash != before:
                 self._telling.section(self.vms[vm], host, section)
         elif change.body is not None:
-            self._hold(host, vm, section, change.hash, change.body)
+            if not self._hold(host, vm, section, change.hash, change.body):
+                self._crowded(host, now)
         else:
             self.asking.want(host)
 
-    def _hold(self, host: Host, vm: VmId, section: Section, value: int, body: bytes) -> None:
-        """Hold a body that was checked against its hash, and tell what is new of it."""
-        news = host.held[host.index[vm] * WIDTH + section] != value
-        host.hold(vm, section, value, body, self.bodies)
+    def _hold(self, host: Host, vm: VmId, section: Section, value: int, body: bytes) -> bool:
+        """Hold a body that was checked against its hash, and tell what is new of it. Tells whether there was room."""
+        news, was_crowded = host.held[host.index[vm] * WIDTH + section] != value, bool(host.crowded)
+        if not host.hold(vm, section, value, body, self.bodies):
+            return False
         if news:
             self.memory.section(host.id, vm, section)
             self._telling.section(self.vms[vm], host, section)
+        if was_crowded and not host.crowded:
+            self.asking.want(host)
+        return True
+
+    def _crowded(self, host: Host, now: float) -> None:
+        """A host has more of sections than is held of one: of what goes beyond only the hash is known."""
+        self.counts.crowded += 1
+        detail = f"its VMs have more than {HELD_BYTES >> 20} MiB of sections; the rest is shown as it was, if at all"
+        self._tell_at_times(host, Trouble.CROWDED, detail, now)
 
     def _devices(self, host_id: HostId, message: devices.DeviceMessage) -> None:
         """Keep device statistics of the confirmed epoch.
@@ -338,8 +353,10 @@ class View:
             known = VmId(vm)
             if host.announce(known, section, record.hash, reply.as_of):
                 self.memory.host(host.id)
-                self._hold(host, known, section, record.hash, record.body)
-                held += 1
+                if self._hold(host, known, section, record.hash, record.body):
+                    held += 1
+                else:
+                    self._crowded(host, now)
         if set(request.vms) - reply.vms.keys() - set(reply.remaining):
             # The host has no such section now although it announced one: its roster will tell.
             self.asking.relist(host)

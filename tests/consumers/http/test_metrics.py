@@ -121,14 +121,14 @@ async def test_stream_and_view_are_counted(api: httpx.AsyncClient, fleet: Fleet)
 
 async def test_what_an_operator_has_to_look_into(api: httpx.AsyncClient, fleet: Fleet) -> None:
     """VMs that several hosts run, a view that is degraded, floods and rivals each have a metric, 0 when all is well."""
-    metrics = {"split_brain_vms", "view_degraded", "over_budget_total", "rivals_total", "requests_held_back_total"}
-    metrics |= {"requests_waiting", "requests_in_flight"}
+    metrics = {"split_brain_vms", "view_degraded", "over_budget_total", "crowded_total", "rivals_total"}
+    metrics |= {"requests_held_back_total", "requests_waiting", "requests_in_flight"}
     found = await scrape(api)
     assert {found[key(f"vmpulse_{name}")] for name in metrics} == {0}
     run_twice(fleet)
     view = fleet.view
     view.degraded = "its store is full"
-    view.counts.over_budget, view.counts.rivals, view.counts.held_back = 7, 2, 3
+    view.counts.over_budget, view.counts.crowded, view.counts.rivals, view.counts.held_back = 7, 5, 2, 3
     for host in view.hosts.values():
         view.asking.relist(host)
     assert len(view.drain_requests(fleet.now)) == 3
@@ -138,6 +138,7 @@ async def test_what_an_operator_has_to_look_into(api: httpx.AsyncClient, fleet: 
         "split_brain_vms": 1,
         "view_degraded": 1,
         "over_budget_total": 7,
+        "crowded_total": 5,
         "rivals_total": 2,
         "requests_held_back_total": 3,
         "requests_waiting": 1,

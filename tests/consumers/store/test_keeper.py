@@ -117,7 +117,7 @@ async def test_a_full_disk_degrades_and_recovers(small_disk: Path, caplog: pytes
         with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
             while True:
                 file.write(bytes(4096))
-        table.host.domains[vm_number(1)].app = "x" * 200
+        table.host.domains[vm_number(1)].apps = ("x" * 200,)
         table.step()
         table.step()
         await eventually(lambda: table.view.degraded != "", what="degraded")

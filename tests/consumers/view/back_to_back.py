@@ -66,7 +66,7 @@ class Domain:
         self.token = token
         self.name = f"vm-{vm[-1]}"
         self.user = "nobody"
-        self.app = "app-1"
+        self.apps: tuple[str, ...] = ("app-1",)
         self.cpu_ns = 0
         self.answered = True
         self.moving: VmStatus | None = None
@@ -89,7 +89,7 @@ class Domain:
             info=Info(vm_name=self.name, pid=self.token or None),
             config=f"<domain><name>{self.name}</name></domain>".encode(),
             status=Status(username=self.user) if running else Status(),
-            guest_details=GuestDetails(apps_list=(self.app,), net_ifaces=(NetIface(name="eth0"),)) if running else None,
+            guest_details=GuestDetails(apps_list=self.apps, net_ifaces=(NetIface(name="eth0"),)) if running else None,
         )
 
 

@@ -15,7 +15,7 @@ from vmpulse_consumers.view.budget import MESSAGES_BURST, MESSAGES_S, OVER_S, UN
 from vmpulse_consumers.view.events import HostTrouble, Trouble
 from vmpulse_consumers.view.rows import VmRow, host_row
 from vmpulse_consumers.view.states import HostState
-from vmpulse_consumers.view.view import RETIRED_ASKS_S, RIVALS_S, SEQ_JUMP
+from vmpulse_consumers.view.view import RETIRED_ASKS_S, SEQ_JUMP, TOLD_AGAIN_S
 from vmpulse_contract import sections, stream, topology, verbs, wire
 from vmpulse_contract.columns import to_bytes
 from vmpulse_contract.errors import HashMismatch, MessageError, MistypedMessage, WrongSender
@@ -265,14 +265,14 @@ def test_two_live_agents_are_told_of_and_one_is_believed() -> None:
     old = table.host.session
     table.host.begin(table.now, table.next_epoch())
     table.host.rival, table.host.session = table.host.session, old
-    seconds = int(RETIRED_ASKS_S + RIVALS_S / 2)
+    seconds = int(RETIRED_ASKS_S + TOLD_AGAIN_S / 2)
     for _ in range(seconds // 3):
         table.step()
     assert troubles(table) == [Trouble.RIVALS]
     assert table.view.counts.rivals > 1
     assert in_view(table).epoch == old.epoch
     assert table.row(1).freshness == "fresh"
-    for _ in range(int(RIVALS_S) // 3):
+    for _ in range(int(TOLD_AGAIN_S) // 3):
         table.step()
     assert troubles(table) == [Trouble.RIVALS]
 

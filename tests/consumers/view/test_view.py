@@ -89,7 +89,7 @@ def test_a_change_event_with_its_body_needs_no_question() -> None:
     """Body and hash come together and are held together (promise V5)."""
     table = live_table()
     asked = table.view.counts.relists + table.view.counts.repairs
-    table.host.domains[vm_number(1)].app = "app-2"
+    table.host.domains[vm_number(1)].apps = ("app-2",)
     table.step()
     table.assert_equal()
     assert table.view.counts.relists + table.view.counts.repairs == asked

@@ -26,7 +26,7 @@ class TruthRules(Promises):
     @rule(number=NUMBERS)
     def an_application_changes(self, number: int) -> None:
         if domain := self.place_of(number).domains.get(vm_number(number)):
-            domain.app = self.new_word()
+            domain.apps = (self.new_word(),)
 
     @rule(number=NUMBERS, announced=st.booleans())
     def a_migration_begins(self, number: int, announced: bool) -> None:  # noqa: FBT001 - a drawn value
