@@ -47,6 +47,12 @@ def command_line() -> argparse.ArgumentParser:
     parser.add_argument("--vms", type=int, default=20, help="VMs on each of them (default 20)")
     parser.add_argument("--bytes", type=int, default=200, help="in each message of the flood (default 200)")
     parser.add_argument(
+        "--watermark",
+        type=int,
+        default=680,
+        help="MiB from which on the broker takes no messages (default 680, as composed)",
+    )
+    parser.add_argument(
         "--connections",
         type=int,
         default=MAX_CONNECTIONS,

@@ -10,6 +10,7 @@ import secrets
 import sys
 import time
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from benches.chaos.resident import Resident
@@ -32,10 +33,10 @@ from vmpulse_simulator.view_process import ViewProcess, write_secret
 
 if TYPE_CHECKING:
     import argparse
-    from pathlib import Path
 
     from vmpulse_simulator.verdict import Verdict
 
+RABBITMQ: Final = Path(__file__).resolve().parents[2] / "deploy/rabbitmq"
 FLOODER: Final = "flooder"
 """The host that has been taken over; its name is its user."""
 TICK_S: Final = 3.0
@@ -62,7 +63,12 @@ class Flood:
         self._clock = time.monotonic
         rights = {SIMULATOR: simulator_rights(), VIEW: view_rights(), FLOODER: host_rights(FLOODER)}
         self._users = {name: BrokerUser(name, secrets.token_urlsafe(16), its) for name, its in rights.items()}
-        self._broker = PrivateBroker(root=folder, users=self._users.values())
+        self._broker = PrivateBroker(
+            root=folder,
+            users=self._users.values(),
+            extra_config=f"vm_memory_high_watermark.absolute = {options.watermark}MiB\n",
+            advanced_config=(RABBITMQ / "advanced.config").read_text(encoding="utf-8"),
+        )
         (self._port,) = free_port_numbers(1)
         self._api = ViewApi(f"http://{LOOPBACK}:{self._port}", self._clock)
         self._fleet = Fleet(options.hosts, options.vms, 1, self._clock)

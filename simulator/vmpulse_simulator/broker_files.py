@@ -9,6 +9,7 @@ import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from vmpulse_contract.rights import Rights
 from vmpulse_edges import broker_definitions
@@ -72,8 +73,17 @@ def definitions(users: Iterable[BrokerUser]) -> dict[str, object]:
     return broker_definitions.definitions(known)
 
 
+class ExtraConfig(NamedTuple):
+    """What goes into the node's configuration beside what every private node has."""
+
+    plain: str = ""
+    """Lines of rabbitmq.conf."""
+    advanced: str = "[]."
+    """All of advanced.config, an Erlang term."""
+
+
 def write_files(
-    home: Path, ports: BrokerPorts, users: Iterable[BrokerUser], plugins: Iterable[str], extra: str
+    home: Path, ports: BrokerPorts, users: Iterable[BrokerUser], plugins: Iterable[str], extra: ExtraConfig
 ) -> None:
     """Write configuration, plugins and definitions into the node's folder, readable by its owner alone."""
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -91,7 +101,8 @@ def write_files(
     if "rabbitmq_prometheus" in plugins:
         settings |= {"prometheus.tcp.ip": LOOPBACK, "prometheus.tcp.port": str(ports.prometheus)}
     lines = "".join(f"{key} = {value}\n" for key, value in settings.items())
-    (home / "rabbitmq.conf").write_text(lines + extra, encoding="utf-8")
+    (home / "rabbitmq.conf").write_text(lines + extra.plain, encoding="utf-8")
+    (home / "advanced.config").write_text(extra.advanced, encoding="utf-8")
     (home / "enabled_plugins").write_text(f"[{','.join(plugins)}].\n", encoding="ascii")
     (home / "definitions.json").write_text(json.dumps(definitions(users)), encoding="utf-8")
 
@@ -105,6 +116,7 @@ def environment(home: Path, ports: BrokerPorts, node: str) -> dict[str, str]:
         "ERL_CRASH_DUMP_SECONDS": "0",
         "ERL_EPMD_ADDRESS": LOOPBACK,
         "ERL_EPMD_PORT": str(ports.epmd),
+        "RABBITMQ_ADVANCED_CONFIG_FILE": str(home / "advanced.config"),
         "RABBITMQ_CONFIG_FILE": str(home / "rabbitmq.conf"),
         "RABBITMQ_CONF_ENV_FILE": "/dev/null",
         "RABBITMQ_DIST_PORT": str(ports.dist),

@@ -26,7 +26,15 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
-from vmpulse_simulator.broker_files import ADMINISTRATOR, LOOPBACK, BrokerUser, environment, free_ports, write_files
+from vmpulse_simulator.broker_files import (
+    ADMINISTRATOR,
+    LOOPBACK,
+    BrokerUser,
+    ExtraConfig,
+    environment,
+    free_ports,
+    write_files,
+)
 from vmpulse_simulator.errors import BrokerCommandError, BrokerError, BrokerStartError, BrokerUnavailable
 
 __all__ = ["BrokerUser", "PrivateBroker", "broker_available"]
@@ -74,6 +82,7 @@ class PrivateBroker:
         prometheus: bool = False,
         plugins: Iterable[str] = (),
         extra_config: str = "",
+        advanced_config: str = "[].",
     ) -> None:
         identity = secrets.token_hex(4)
         self.node = f"vmpulse-{identity}@localhost"
@@ -81,7 +90,7 @@ class PrivateBroker:
         self.users = tuple(users) or (BrokerUser("vmpulse", secrets.token_urlsafe(12), ADMINISTRATOR),)
         self.ports = free_ports()
         self._plugins = ["rabbitmq_management"] * management + ["rabbitmq_prometheus"] * prometheus + [*plugins]
-        self._extra_config = extra_config
+        self._extra_config = ExtraConfig(extra_config, advanced_config)
         self._guard: subprocess.Popen[bytes] | None = None
         self._abandoned = False
         self.pid: int | None = None
