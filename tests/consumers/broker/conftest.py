@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Final
 
 import aio_pika
 import pytest
@@ -18,6 +21,13 @@ from vmpulse_simulator.private_broker import BrokerUser, PrivateBroker
 
 HOSTS = (HostId("h001"), HostId("h0011"), HostId("h002"))
 """The first, one whose name begins like it, and another."""
+(DEPLOYED_SIZE,) = re.findall(
+    r"^max_message_size = \d+$",
+    (Path(__file__).parents[3] / "deploy" / "rabbitmq" / "rabbitmq.conf").read_text(encoding="utf-8"),
+    re.MULTILINE,
+)
+MESSAGE_BYTES: Final = int(DEPLOYED_SIZE.rpartition(" ")[2])
+"""The largest message that a broker takes which is set up as we say."""
 ADMIN = BrokerUser("admin", "admin-password", ADMINISTRATOR)
 
 
@@ -27,7 +37,12 @@ def guarded_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Private
     require_broker()
     rights = wanted_rights(HOSTS, "main", simulator=False)
     users = [BrokerUser(name, f"{name}-password", its) for name, its in rights.items()]
-    with PrivateBroker(root=tmp_path_factory.mktemp("guarded"), users=[ADMIN, *users], management=True) as node:
+    with PrivateBroker(
+        root=tmp_path_factory.mktemp("guarded"),
+        users=[ADMIN, *users],
+        management=True,
+        extra_config=f"{DEPLOYED_SIZE}\n",
+    ) as node:
         asyncio.run(_declare(node))
         yield node
         node.kill()
