@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final, NamedTuple, TypeAlias
 
+import aio_pika
 from aiormq.abc import AbstractChannel
 from pamqp.commands import Basic
 
 from vmpulse_contract import topology
+from vmpulse_contract.rights import CLI
+from vmpulse_simulator.private_broker import PrivateBroker
 
 Try: TypeAlias = Callable[[AbstractChannel], Awaitable[object]]
 ACCESS_REFUSED: Final = "ACCESS_REFUSED"
@@ -84,3 +88,27 @@ async def _ignored(_: object) -> None:
 def consume(queue: str) -> Try:
     """Consume from a queue."""
     return lambda channel: channel.basic_consume(queue, _ignored)
+
+
+class Channels(NamedTuple):
+    """A channel of the host that was taken over, and one of somebody who asks it."""
+
+    host: AbstractChannel
+    asker: AbstractChannel
+
+
+@contextlib.asynccontextmanager
+async def taken_over(broker: PrivateBroker) -> AsyncIterator[Channels]:
+    """A host in the wrong hands, and the engine; what is left of the host's ways is taken away afterwards."""
+    async with (
+        await aio_pika.connect(broker.url("h001")) as ours,
+        await aio_pika.connect(broker.url(CLI)) as asking,
+    ):
+        channels = Channels(*[await (await one.channel()).get_underlay_channel() for one in (ours, asking)])
+        try:
+            yield channels
+        finally:
+            after = await (await ours.channel()).get_underlay_channel()
+            await after.exchange_delete(OWN)
+            await after.queue_delete(OWN)
+            await not_led_on(topology.RPC, topology.RUNTIME, "h001.*")(after)
