@@ -21,6 +21,7 @@ MESSAGES_PER_HOST: Final = 20
 LEAST_MESSAGES: Final = 5_000
 QUEUE_BYTES: Final = 64 << 20
 """What an honest fleet leaves in a queue for a few seconds; large messages are to fill no broker's memory."""
+SEGMENT_BYTES: Final = 16 << 20
 
 
 class Policy(NamedTuple):
@@ -34,7 +35,15 @@ class Policy(NamedTuple):
 POLICIES: Final[Mapping[str, Policy]] = {
     # Requests wait 5 s at most for an agent, and an asker for its answers; what piles up beyond is of nobody's use.
     "vmpulse-rpc": Policy(
-        r"^vmpulse\.(rpc|replies)\.", {"max-length": 10_000, "max-length-bytes": QUEUE_BYTES, "message-ttl": 10_000}
+        r"^vmpulse\.(rpc|replies)\.",
+        {"max-length": 10_000, "max-length-bytes": QUEUE_BYTES, "message-ttl": 10_000},
+        priority=1,
+    ),
+    # A policy with a bound that a queue's type does not know is passed over as a whole: without this one a host that
+    # declares its queue as a stream had no bound, and filled the disk. Whole segments are dropped of a stream.
+    "vmpulse-rpc-stream": Policy(
+        r"^vmpulse\.(rpc|replies)\.",
+        {"max-length-bytes": QUEUE_BYTES, "stream-max-segment-size-bytes": SEGMENT_BYTES},
     ),
     # Queues that outlive their readers; those that vmpulse declares have narrower bounds, of which the least holds.
     "vmpulse-readers": Policy(
