@@ -7,7 +7,6 @@ everybody who gets through may do everything: for loopback, or behind a proxy th
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -15,6 +14,7 @@ from litestar.enums import ScopeType
 
 from vmpulse_consumers.errors import TokensUnusable
 from vmpulse_consumers.http.bounds import reply
+from vmpulse_consumers.http.peers import peer_of
 from vmpulse_consumers.http.refusals import Fault
 from vmpulse_consumers.view.allowance import Allowance
 from vmpulse_consumers.view.bounded import Bounded
@@ -101,7 +101,7 @@ def _checked_hash(text: str) -> str:
 
 
 class Peer:
-    """What one address may still ask."""
+    """What one address, or one network of IPv6, may still ask."""
 
     def __init__(self, now: float) -> None:
         self.requests = Allowance(REQUESTS_S, REQUESTS, now)
@@ -167,15 +167,8 @@ class Guarded:
     def _peer(self, scope: HTTPScope) -> Peer | None:
         """The allowances of whoever asks; None for this machine, on which others could do worse."""
         client = scope.get("client")
-        address = "" if client is None else client[0]
-        return None if _is_loopback(address) else self._peers.of(address, self._clock())
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return False
+        peer = peer_of("" if client is None else client[0])
+        return None if peer is None else self._peers.of(peer, self._clock())
 
 
 def _too_fast(wait_s: float) -> tuple[int, Fault, list[tuple[bytes, bytes]]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 import uvicorn
@@ -14,6 +13,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from vmpulse_consumers.errors import PortTaken
 from vmpulse_consumers.http.bounds import Bounded
 from vmpulse_consumers.http.connection import STATE_KEY, Connection
+from vmpulse_consumers.http.peers import peer_of
 
 if TYPE_CHECKING:
     import ssl
@@ -29,7 +29,7 @@ SHUTDOWN_S: Final = 1.8
 CONNECTIONS: Final = 900
 """More are cut at once: each is a file descriptor, of which a program has 1,024 unless it is given more."""
 CONNECTIONS_EACH: Final = 200
-"""So many from one address, but for loopback, where a proxy may stand for many."""
+"""So many from one address, or one /64 of IPv6, but for loopback, where a proxy may stand for many."""
 HEAD_BYTES: Final = 16 << 10
 """Request line and headers together, as far as they come in pieces; what comes at once ``bounds`` refuses."""
 PATIENCE_S: Final = 30
@@ -102,10 +102,12 @@ class _Protocol(H11Protocol):
     """
 
     _deadline: asyncio.TimerHandle | None = None
+    peer: str | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.connection = Connection(transport)
+        self.peer = peer_of(self.client[0]) if self.client else None
         if self._is_one_too_many():
             self.connection.cut()
         self.app_state = {**self.app_state, STATE_KEY: self.connection}
@@ -138,11 +140,10 @@ class _Protocol(H11Protocol):
     def _is_one_too_many(self) -> bool:
         if len(self.connections) > CONNECTIONS:
             return True
-        address = "" if self.client is None else self.client[0]
-        if not address or ip_address(address).is_loopback:
+        if self.peer is None:
             return False
-        peers = (other.client for other in self.connections if isinstance(other, H11Protocol))
-        return sum(peer is not None and peer[0] == address for peer in peers) > CONNECTIONS_EACH
+        peers = [other.peer for other in self.connections if isinstance(other, _Protocol)]
+        return peers.count(self.peer) > CONNECTIONS_EACH
 
     @property
     def _is_ours(self) -> bool:

@@ -211,6 +211,24 @@ async def test_an_address_that_asks_too_often_is_put_off_alone(clock: Clock) -> 
     assert await asked(app, "10.0.0.1") == 200
 
 
+async def test_a_network_of_ipv6_is_one_asker(clock: Clock) -> None:
+    """One customer has 2^64 addresses: all of them share a pace, and a wrong token of each is one of the same asker."""
+    app = Guarded(answers, None, clock)
+    assert {await asked(app, f"2001:db8:0:1::{number:x}") for number in range(int(REQUESTS))} == {200}
+    assert await asked(app, "2001:db8:0:1:ffff:ffff:ffff:ffff") == 429
+    assert await asked(app, "2001:db8:0:2::1") == 200
+    assert {await asked(app, "::1") for _ in range(int(REQUESTS) + 10)} == {200}
+
+
+async def test_ipv4_is_the_same_on_a_socket_for_both(clock: Clock) -> None:
+    """Such a socket shows IPv4 as ::ffff:10.0.0.1: each of these is an address, and this machine is still this one."""
+    app = Guarded(answers, None, clock)
+    assert {await asked(app, "::ffff:10.0.0.1") for _ in range(int(REQUESTS))} == {200}
+    assert await asked(app, "10.0.0.1") == 429
+    assert await asked(app, "::ffff:10.0.0.2") == 200
+    assert {await asked(app, "::ffff:127.0.0.1") for _ in range(int(REQUESTS) + 10)} == {200}
+
+
 async def test_guessing_is_slow(tokens: TokenFile, clock: Clock) -> None:
     """After some wrong tokens of one address more get 429, the right one among them does not."""
     app = Guarded(answers, tokens, clock)

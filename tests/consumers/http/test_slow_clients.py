@@ -105,6 +105,30 @@ async def test_idle_connections_beyond_the_bound_are_cut(fleet: Fleet, monkeypat
             assert (await another.get(f"{url}/healthz")).status_code == 200
 
 
+async def test_one_address_holds_so_many_connections(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One more of it is cut at once; another address, here this machine's loopback, gets in."""
+    monkeypatch.setattr(server, "CONNECTIONS_EACH", 2)
+    async with served(fleet, host="0.0.0.0") as url:  # noqa: S104 - for as long as the test takes
+        beyond, loopback = (str(httpx.URL(url).copy_with(host=host)) for host in (own_address(), "127.0.0.1"))
+        async with connected(beyond) as first, connected(beyond), connected(beyond) as third:
+            assert await third.read_on() == 0
+            async with httpx.AsyncClient(trust_env=False) as another:
+                assert (await another.get(f"{loopback}/healthz")).status_code == 200
+            first.writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            assert await first.read_on() > 0
+
+
+def own_address() -> str:
+    """An address of this machine that is not loopback; nothing is sent for it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            pytest.skip("this machine has no address but loopback")
+        found: str = probe.getsockname()[0]
+        return found
+
+
 async def test_a_reply_that_takes_long_to_make_is_waited_for(fleet: Fleet) -> None:
     """While it is the server that is slow nobody is cut off."""
     app = Litestar([late], logging_config=None)
