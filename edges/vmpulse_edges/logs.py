@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import sys
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
@@ -14,8 +13,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 FIELDS: Final = "%(asctime)s %(levelname)s %(name)s %(message)s"
-_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-"""Unicode's control characters, its line and paragraph ends, and what turns the direction of writing."""
 
 
 class LogFormat(StrEnum):
@@ -53,7 +50,14 @@ class LineFormatter(logging.Formatter):
 
 
 def _escaped(text: str) -> str:
-    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+    """Write out what terminals obey, and what nobody sees.
+
+    That is whatever Python does not print: controls, line ends, format characters (those that turn the direction of
+    writing, of no width, tags), surrogates, and spaces that pass for another one.
+    """
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)
 
 
 def configure(level: LogLevel, form: LogFormat) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
+import unicodedata
 
 import pytest
 from hypothesis import given
@@ -25,7 +27,23 @@ def test_nobody_writes_a_line_of_their_own(said: str) -> None:
     """Whatever is said, it is one line, without a character that a terminal would obey."""
     line = written(said, LineFormatter(FIELDS))
     assert line.splitlines() == [line]
-    assert all(character == " " or character.isprintable() or ord(character) > 0x9F for character in line)
+    assert line.isprintable()
+
+
+@pytest.mark.parametrize("category", ["Cc", "Cf", "Zl", "Zp"])
+def test_what_nobody_sees_is_written_out(category: str) -> None:
+    """Every control, format character and line end that Unicode has, by name or number; none is left as it is."""
+    those = [one for one in map(chr, range(sys.maxunicode + 1)) if unicodedata.category(one) == category]
+    assert those
+    for one in those:
+        line = written(f"a{one}b", LineFormatter(FIELDS))
+        assert line.endswith(f"host said a{one.encode('unicode_escape').decode('ascii')}b"), hex(ord(one))
+
+
+@pytest.mark.parametrize("said", ["José", "名前", "Grüße", "שלום", "مرحبا", "\N{THUMBS UP SIGN}", "a b"])
+def test_honest_words_are_left_alone(said: str) -> None:
+    """Names of people and places stay readable."""
+    assert written(said, LineFormatter(FIELDS)).endswith(f"host said {said}")
 
 
 @given(st.text())
@@ -45,7 +63,7 @@ def test_json_is_one_line_too(said: str) -> None:
     assert json.loads(line)["message"] == f"host said {said}"
 
 
-@pytest.mark.parametrize("said", ["\x1b[2J", "a\nb", "\u202eabc", "\u2028", "\x9b31m"])
+@pytest.mark.parametrize("said", ["\x1b[2J", "a\nb", "\u202eabc", "\u200fabc", "\u061cabc", "\u2028", "\x9b31m"])
 def test_what_terminals_obey_is_written_out(said: str) -> None:
     """Colours, line ends and turned writing are shown as what they are."""
     assert said not in written(said, LineFormatter(FIELDS))
