@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import shutil
-from collections.abc import Iterator
+import ssl
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,7 @@ from vmpulse_contract.rights import engine_rights, host_rights
 from vmpulse_edges.amqp_connection import connect
 from vmpulse_edges.broker_settings import address_of
 from vmpulse_edges.errors import BrokerError, BrokerRefused, TlsFilesUnusable
+from vmpulse_edges.tls import client_context
 from vmpulse_simulator.broker_files import free_port_numbers
 from vmpulse_simulator.private_broker import BrokerUser, PrivateBroker
 
@@ -89,6 +93,42 @@ async def test_a_broker_of_another_name_is_not(stand: Stand) -> None:
     """Its certificate is for 127.0.0.1 and not for localhost."""
     with pytest.raises(BrokerRefused, match="check that the certificate is for 'localhost'"):
         await connect(stand.url(VIEW, trusting(stand), "localhost"), "test")
+
+
+async def test_a_broker_that_speaks_an_old_tls_is_not(stand: Stand) -> None:
+    """TLS 1.1 is refused by our own bound: the same handshake without it succeeds, at OpenSSL's lowest level."""
+    async with old_server(stand) as port:
+        with pytest.raises(BrokerError):
+            await connect(stand.url(VIEW, trusting(stand))._replace(port=port), "test")
+        context = client_context(trusting(stand))
+        context.set_ciphers("ALL:@SECLEVEL=0")
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            await spoken(context, port)
+        with pytest.warns(DeprecationWarning, match="TLSv1_1"):
+            context.minimum_version = ssl.TLSVersion.TLSv1_1
+        assert await spoken(context, port) == "TLSv1.1"
+
+
+@contextlib.asynccontextmanager
+async def old_server(stand: Stand) -> AsyncIterator[int]:
+    """A server of the broker's name that speaks TLS 1.1 alone, which RabbitMQ may be set up to do; gives its port."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    served = stand.authority.signs("old-broker", "IP:127.0.0.1")
+    context.load_cert_chain(served.cert, served.key)
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with pytest.warns(DeprecationWarning, match="TLSv1_1"):
+        context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=context)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+async def spoken(context: ssl.SSLContext, port: int) -> str:
+    """The version of TLS that a handshake comes to."""
+    _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+    version: str = writer.get_extra_info("ssl_object").version()
+    writer.close()
+    return version
 
 
 async def test_a_certificate_stands_for_user_and_password(stand: Stand) -> None:
