@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -11,15 +12,18 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from vmpulse_agent.settings import PREFIX, AgentSettings
 from vmpulse_consumers.cli.view_command import READY_LATEST_S
 from vmpulse_consumers.settings import VIEW_PREFIX, ViewSettings
+from vmpulse_contract.settings import fill
 from vmpulse_edges.sd_notify import STATUS_S
 
 ROOT: Final = Path(__file__).parents[1]
 FOLDER: Final = ROOT / "deploy" / "systemd"
-UNITS: Final = {
+UNITS: Final[dict[str, tuple[type[Struct], str, str]]] = {
     "vmpulse-agent.service": (AgentSettings, PREFIX, "vmpulse-agent run"),
     "vmpulse-view.service": (ViewSettings, VIEW_PREFIX, "vmpulse view"),
 }
@@ -39,15 +43,21 @@ def entries(unit: str) -> dict[str, list[str]]:
 @pytest.mark.parametrize("unit", UNITS)
 def test_systemd_takes_the_unit(unit: str, tmp_path: Path) -> None:
     """``systemd-analyze verify`` has nothing to say: no unknown key, no value that it would ignore."""
+    assert verified(unit, tmp_path) == (0, "", "")
+
+
+def verified(unit: str, folder: Path, **environment: str) -> tuple[int, str, str]:
+    """What ``systemd-analyze verify`` says of a unit, with the drop-ins that the folder has for it."""
     text = (FOLDER / unit).read_text(encoding="utf-8")
-    copy = tmp_path / unit
+    copy = folder / unit
     # What is not installed here cannot be started, and would be complained about.
     text = re.sub(r"^ExecStart=\S+", f"ExecStart={sys.executable}", text, flags=re.MULTILINE)
     copy.write_text(text, encoding="utf-8")
+    command = ("systemd-analyze", "verify", str(copy))
     done = subprocess.run(
-        ("systemd-analyze", "verify", str(copy)), capture_output=True, text=True, timeout=15, check=False
+        command, capture_output=True, text=True, timeout=15, check=False, env=os.environ | environment
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    return done.returncode, done.stdout, done.stderr
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
@@ -93,3 +103,27 @@ def test_credentials_are_what_the_settings_name() -> None:
         found = entries(unit)
         credential = found["LoadCredential"][0].partition(":")[0]
         assert [one for one in found["Environment"] if one.endswith(f"_BROKER_PASSWORD_FILE=%d/{credential}")]
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+@pytest.mark.parametrize("unit", UNITS)
+def test_documented_drop_ins_fit_the_unit(unit: str, tmp_path: Path) -> None:
+    """Both are taken without a word; with that for certificates the program is told of no password file any more."""
+    settings, prefix, _ = UNITS[unit]
+    page = (ROOT / "docs" / "operating.md").read_text(encoding="utf-8")
+    certificate, memory = (
+        "".join(f"{line.strip()}\n" for line in found.splitlines())
+        for found in re.findall(
+            r"^(    \[Service\]\n(?:    (?:LoadCredential=|Environment=|MemoryMax=)\S*\n)+)", page, re.MULTILINE
+        )
+    )
+    drop_ins = tmp_path / f"{unit}.d"
+    drop_ins.mkdir()
+    (drop_ins / "certificate.conf").write_text(certificate.replace("VMPULSE_AGENT_", prefix), encoding="utf-8")
+    (drop_ins / "memory.conf").write_text(memory, encoding="utf-8")
+    assert "\nLoadCredential=\n" in certificate
+    assert verified(unit, tmp_path) == (0, "", "")
+    dumped = verified(unit, tmp_path, SYSTEMD_LOG_LEVEL="debug")[1]
+    told = dict(re.findall(r"^\s*Environment: (\w+)=(.*)$", dumped, re.MULTILINE))
+    filled = fill(settings, table={}, environment=told, flags={}, prefix=prefix)
+    assert asdict(filled)["broker_password_file"] == ""
