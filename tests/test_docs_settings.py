@@ -20,7 +20,7 @@ from vmpulse_contract.settings import describe
 
 ROOT: Final = Path(__file__).parents[1]
 OPERATING: Final = ROOT / "docs" / "operating.md"
-PAGES: Final = [ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES: Final = [ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PROGRAMS: Final[dict[str, tuple[type[Struct], str]]] = {
     "vmpulse-agent run": (AgentSettings, PREFIX),
     "vmpulse view": (ViewSettings, VIEW_PREFIX),
