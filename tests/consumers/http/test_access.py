@@ -211,8 +211,11 @@ async def test_an_address_that_asks_too_often_is_put_off_alone(clock: Clock) -> 
     assert await asked(app, "10.0.0.1") == 200
 
 
-async def test_a_network_of_ipv6_is_one_asker(clock: Clock) -> None:
+async def test_a_network_of_ipv6_is_one_asker(tokens: TokenFile, clock: Clock) -> None:
     """One customer has 2^64 addresses: all of them share a pace, and a wrong token of each is one of the same asker."""
+    guessed = Guarded(answers, tokens, clock)
+    assert {await asked(guessed, f"2001:db8::{number:x}", "wrong") for number in range(int(FAILURES))} == {401}
+    assert await asked(guessed, "2001:db8::ffff:0", "wrong") == 429
     app = Guarded(answers, None, clock)
     assert {await asked(app, f"2001:db8:0:1::{number:x}") for number in range(int(REQUESTS))} == {200}
     assert await asked(app, "2001:db8:0:1:ffff:ffff:ffff:ffff") == 429
