@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import sys
 from typing import TYPE_CHECKING, Final
 
 from vmpulse_consumers.amqp_requests import Requests
 from vmpulse_consumers.cli.call_replies import readable
 from vmpulse_consumers.cli.call_tables import show
+from vmpulse_consumers.cli.json_lines import say_json
 from vmpulse_consumers.errors import ConsumerError
 from vmpulse_consumers.settings import CLI_PREFIX, CallSettings
 from vmpulse_contract.errors import BadName, SettingsError
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     logs.configure(LogLevel.ERROR, LogFormat.TEXT)
     answer = readable(verb, asyncio.run(_ask(url, host, verb, vms)))
     if args.json:
-        sys.stdout.write(json.dumps(answer, ensure_ascii=False) + "\n")
+        say_json(json.dumps(answer, ensure_ascii=False))
     else:
         show(verb, answer)
     return 0

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 from vmpulse_consumers.cli.api_client import add_api_options, open_api, segment
+from vmpulse_consumers.cli.json_lines import say_json
 from vmpulse_consumers.cli.replies import HostReply
 from vmpulse_consumers.cli.tables import UNKNOWN, Column, console, duration, pairs, shown, table
 
@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
         # As in vm_command: an empty name would make it the list's path.
         raw = api.get(f"/api/v1/hosts/{segment(args.id or ' ')}")
         if args.json:
-            sys.stdout.write(raw.decode() + "\n")
+            say_json(raw)
         else:
             show(api.read(raw, HostReply))
     return 0

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from vmpulse_consumers.cli import hosts_forget
 from vmpulse_consumers.cli.api_client import add_api_options, open_api
+from vmpulse_consumers.cli.json_lines import say_json
 from vmpulse_consumers.cli.paging import add_paging_options, fetch
 from vmpulse_consumers.cli.replies import HostReply
 from vmpulse_consumers.cli.tables import Column, console, duration, number, shown, table
@@ -60,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     with open_api(args) as api:
         page, raw = fetch(api, "hosts", parameters, args, LARGEST)
         if args.json:
-            sys.stdout.write(raw.decode() + "\n")
+            say_json(raw)
         else:
             show([api.read(row, HostReply) for row in page.hosts or ()], page)
     return 0

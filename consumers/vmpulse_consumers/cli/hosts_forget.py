@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from vmpulse_consumers.cli.api_client import add_api_options, open_api, segment
+from vmpulse_consumers.cli.json_lines import say_json
 from vmpulse_consumers.cli.replies import ForgottenReply, HostReply
 from vmpulse_consumers.cli.tables import console, shown
 
@@ -43,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
             return 1
         raw = api.post(f"{path}/forget")
         if args.json:
-            sys.stdout.write(raw.decode() + "\n")
+            say_json(raw)
         else:
             forgotten = api.read(raw, ForgottenReply)
             console().print(shown(f"{forgotten.host} is forgotten; VMs that it listed: {forgotten.vms}"))

@@ -13,6 +13,7 @@ from vmpulse_consumers.capture.file import read_capture
 from vmpulse_consumers.capture.records import REMEDY, Header
 from vmpulse_consumers.capture.replaying import Replay
 from vmpulse_consumers.cli import hosts_command, vms_command
+from vmpulse_consumers.cli.json_lines import say_json
 from vmpulse_consumers.cli.replies import HostReply, Page, VmReply
 from vmpulse_consumers.cli.seconds import seconds
 from vmpulse_consumers.errors import CaptureUnreadable, NotInCapture
@@ -76,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     _tell(rebuilt)
     shown = _chosen(rebuilt.replay.view, args.host, args.vm)
     if args.json:
-        sys.stdout.write(as_json(rebuilt.replay, shown).decode() + "\n")
+        say_json(as_json(rebuilt.replay, shown))
     else:
         show(rebuilt.replay, shown)
     return 1 if rebuilt.damage or rebuilt.replay.same is False else 0

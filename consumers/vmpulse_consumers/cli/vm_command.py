@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 from vmpulse_consumers.cli.api_client import add_api_options, open_api, segment
 from vmpulse_consumers.cli.device_tables import show_device_stats
+from vmpulse_consumers.cli.json_lines import say_json
 from vmpulse_consumers.cli.replies import DevicesReply, VmReply
 from vmpulse_consumers.cli.tables import Column, console, duration, number, pairs, shown, table
 
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
         # A path that ends in "/" would be the list's; a blank is an id that the view refuses with the right words.
         raw = api.get(f"/api/v1/vms/{segment(args.id or ' ')}{'/devices' if args.devices else ''}")
         if args.json:
-            sys.stdout.write(raw.decode() + "\n")
+            say_json(raw)
         elif args.devices:
             show_devices(api.read(raw, DevicesReply))
         else:

@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from vmpulse_consumers.cli.api_client import add_api_options, open_api
+from vmpulse_consumers.cli.json_lines import say_json
 from vmpulse_consumers.cli.paging import add_paging_options, fetch
 from vmpulse_consumers.cli.replies import VmReply
 from vmpulse_consumers.cli.tables import NARROW, Column, console, duration, number, shown, table
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     with open_api(args) as api:
         page, raw = fetch(api, "vms", parameters, args, LARGEST)
         if args.json:
-            sys.stdout.write(raw.decode() + "\n")
+            say_json(raw)
         else:
             show([api.read(row, VmReply) for row in page.vms or ()], page)
     return 0

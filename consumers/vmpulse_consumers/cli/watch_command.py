@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import random
-import re
 import sys
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from vmpulse_consumers.cli.api_client import Api, add_address_option, open_api
+from vmpulse_consumers.cli.json_lines import printable, say_json
 from vmpulse_consumers.cli.seconds import positive_seconds
 from vmpulse_consumers.errors import ViewBusy, ViewUnreachable
 from vmpulse_consumers.settings import CLI_PREFIX, CaptureSettings
@@ -27,7 +27,6 @@ SILENCE_S: Final = 40.0
 """The view says at least every 15 s that it is there."""
 BACKOFF_S: Final = (0.5, 1.0, 2.0, 5.0)
 """Pause before the first, second, ... try to get a lost stream back."""
-CONTROLS: Final = re.compile("[\x7f-\x9f]")
 NOTES: Final = """\
 Each line is one event in CloudEvents' JSON format; docs/events.md describes them. Its id is the token to resume after
 it. Where events were missed, a line of type fleet.relist says so: read the lists anew, and go on. When the view is
@@ -135,7 +134,7 @@ class Watch:
                 if event == "dropped":
                     _note(f"the view drops us: {printable(data or '')}")
                 elif data is not None:
-                    sys.stdout.write(f"{printable(data)}\n")
+                    say_json(data)
                     sys.stdout.flush()
                 if token is not None:
                     self._after = token
@@ -158,11 +157,6 @@ def blocks(lines: Iterator[str]) -> Iterator[Block]:
             if "id" in fields or "data" in fields:
                 yield Block(fields.get("id"), fields.get("event"), fields.get("data"))
             fields = {}
-
-
-def printable(json_text: str) -> str:
-    """Escape the control characters that JSON allows in a text: names are hostile, and terminals obey them."""
-    return CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", json_text)
 
 
 def _note(words: str) -> None:
