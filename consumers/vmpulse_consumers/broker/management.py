@@ -3,37 +3,39 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import httpx
 
 from vmpulse_consumers.errors import ManagementRefused, ManagementUnreachable
-from vmpulse_contract.errors import SettingsError
+from vmpulse_edges.tls import distrust
 
 if TYPE_CHECKING:
+    import ssl
     from types import TracebackType
 
 TIMEOUT_S: Final = 30.0
 """Thousands of users at once take RabbitMQ some seconds."""
-ALLOWED: Final = "http://HOST:15672 or https://HOST:15671, without user and path"
+PERMITTED: Final = frozenset({httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN})
+REMEDY: Final = "name a user with the tag administrator and its password (--admin, --admin-password-file)"
 
 
 class Management:
-    """The management API of one broker; a context manager.
+    """The management API of one broker; a context manager. What asks raises ManagementUnreachable or ManagementRefused.
 
     Args:
-        url: its address.
+        url: its address, checked.
         user: a user with the tag ``administrator``.
         password: of that user.
-
-    Raises:
-        SettingsError: the address is none.
+        trusted: the authorities that may have signed the certificate of an https address.
     """
 
-    def __init__(self, url: str, user: str, password: str) -> None:
-        self.url = _checked(url)
+    def __init__(self, url: str, user: str, password: str, trusted: ssl.SSLContext) -> None:
+        self.url = url
         self.user = user
-        self._client = httpx.Client(base_url=self.url, auth=(user, password), timeout=TIMEOUT_S, trust_env=False)
+        self._client = httpx.Client(
+            base_url=url, auth=(user, password), timeout=TIMEOUT_S, trust_env=False, verify=trusted
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -44,45 +46,47 @@ class Management:
         self._client.close()
 
     def definitions(self) -> dict[str, Any]:
-        """All definitions of the broker. Raises ManagementUnreachable and ManagementRefused."""
-        try:
-            found = self._ask("GET", "/api/definitions").json()
-        except ValueError as error:
-            raise ManagementRefused(f"{self.url} does not answer as RabbitMQ's management API does") from error
-        if not isinstance(found, dict):
-            raise ManagementRefused(f"{self.url} does not answer as RabbitMQ's management API does")
-        return found
+        """All definitions of the broker."""
+        return self._object(self._ask("GET", "/api/definitions"))
 
     def put(self, document: dict[str, Any]) -> None:
-        """Add and change what a document defines; nothing is removed. Raises as ``definitions`` does."""
-        self._ask("POST", "/api/definitions", document)
+        """Add and change what a document defines; nothing is removed."""
+        self._ask("POST", "/api/definitions", json=document)
 
     def delete_user(self, name: str) -> None:
-        """Remove a user, which ends its connections. Raises as ``definitions`` does."""
+        """Remove a user, which ends its connections."""
         self._ask("DELETE", f"/api/users/{quote(name, safe='')}")
 
-    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
+    def _ask(self, method: str, path: str, **more: Any) -> httpx.Response:
         try:
-            reply = self._client.request(method, path, json=body)
+            reply = self._client.request(method, path, **more)
         except httpx.TransportError as error:
-            reason = str(error) or type(error).__name__
-            remedy = "enable it with `rabbitmq-plugins enable rabbitmq_management`, or mend --management-url"
-            raise ManagementUnreachable(f"no management API answers at {self.url} ({reason}); {remedy}") from error
-        if reply.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
-            remedy = "name a user with the tag administrator and its password (--admin, --admin-password-file)"
-            raise ManagementRefused(f"{self.url} refuses the user {self.user!r}: {remedy}")
+            raise self._away(error) from error
+        if reply.status_code in PERMITTED:
+            raise ManagementRefused(f"{self.url} refuses the user {self.user!r}: {REMEDY}")
         if not reply.is_success:
             raise ManagementRefused(f"{self.url} answers {method} {path} with {reply.status_code}: {reply.text:.300}")
         return reply
 
+    def _away(self, error: httpx.TransportError) -> ManagementUnreachable | ManagementRefused:
+        if distrusted := distrust(error):
+            remedy = "name the file of its authority with --management-ca-file, and check the address"
+            return ManagementRefused(f"the certificate of {self.url} is not trusted: {distrusted}; {remedy}")
+        reason = str(error) or type(error).__name__
+        remedy = "enable it with `rabbitmq-plugins enable rabbitmq_management`, or mend --management-url"
+        return ManagementUnreachable(f"no management API answers at {self.url} ({reason}); {remedy}")
 
-def _checked(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as error:
-        raise SettingsError("--management-url", url, ALLOWED) from error
-    amiss = parts.username is not None or parts.path not in {"", "/"} or parts.query or parts.fragment or port == 0
-    if parts.scheme not in {"http", "https"} or not parts.hostname or amiss:
-        raise SettingsError("--management-url", url, ALLOWED)
-    return f"{parts.scheme}://{parts.netloc}"
+    def _object(self, reply: httpx.Response) -> dict[str, Any]:
+        found = self._json(reply)
+        if not isinstance(found, dict):
+            raise self._stranger()
+        return found
+
+    def _json(self, reply: httpx.Response) -> object:
+        try:
+            return reply.json()
+        except ValueError as error:
+            raise self._stranger() from error
+
+    def _stranger(self) -> ManagementRefused:
+        return ManagementRefused(f"{self.url} does not answer as RabbitMQ's management API does")

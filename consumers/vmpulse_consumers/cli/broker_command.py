@@ -9,22 +9,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from vmpulse_consumers.broker.drift import drift, unlisted_hosts
-from vmpulse_consumers.broker.management import Management
 from vmpulse_consumers.broker.user_list import defined, passwords_in, read_hosts, wanted_rights
+from vmpulse_consumers.cli.management_options import add_management_options, open_management
 from vmpulse_contract.errors import SettingsError
 from vmpulse_contract.identity import HOST_ID
 from vmpulse_edges.broker_definitions import definitions
-from vmpulse_edges.settings_source import read_secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from vmpulse_consumers.broker.management import Management
     from vmpulse_consumers.cli import Subparsers
     from vmpulse_contract.rights import Rights
 
 GUEST: Final = "guest"
 """RabbitMQ's own administrator."""
-MANAGEMENT_URL: Final = "http://127.0.0.1:15672"
 MOST_SHOWN: Final = 100
 DESCRIPTION: Final = """\
 RabbitMQ's users, rights and policies: one user for each host, named like the host, that can speak for itself alone; the
@@ -62,7 +61,7 @@ def add_parser(subparsers: Subparsers) -> None:
     for action in (shown, applied, checked):
         _add_list_options(action, passwords=action is not checked)
     for action in (applied, checked):
-        _add_broker_options(action)
+        add_management_options(action)
     applied.add_argument(
         "--prune", action="store_true", help="remove users of hosts that are not listed; their connections end"
     )
@@ -78,17 +77,6 @@ def _add_list_options(parser: argparse.ArgumentParser, *, passwords: bool) -> No
     parser.add_argument(
         "--simulator", action="store_true", help="with engine.simulator, which may speak for any host: for trials only"
     )
-
-
-def _add_broker_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--management-url",
-        metavar="URL",
-        default=MANAGEMENT_URL,
-        help=f"its management API (default: {MANAGEMENT_URL})",
-    )
-    parser.add_argument("--admin", metavar="USER", default="admin", help="a user with the tag administrator")
-    parser.add_argument("--admin-password-file", metavar="FILE", required=True, help="file with its password")
 
 
 class Wanted(NamedTuple):
@@ -113,8 +101,7 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "definitions":
         sys.stdout.write(json.dumps(wanted.document({}), indent=2) + "\n")
         return 0
-    password = read_secret("--admin-password-file", args.admin_password_file)
-    with Management(args.management_url, args.admin, password or "") as broker:
+    with open_management(args) as broker:
         return _apply(wanted, broker, prune=args.prune) if args.action == "apply" else _check(wanted, broker)
 
 
