@@ -1,4 +1,4 @@
-"""RabbitMQ's management API, as far as definitions go."""
+"""RabbitMQ's management API, as far as definitions and what they define go."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from vmpulse_edges.tls import distrust
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Sequence
     from types import TracebackType
 
 TIMEOUT_S: Final = 30.0
@@ -55,16 +56,26 @@ class Management:
 
     def delete_user(self, name: str) -> None:
         """Remove a user, which ends its connections."""
-        self._ask("DELETE", f"/api/users/{quote(name, safe='')}")
+        self._ask("DELETE", _path("users", name))
 
-    def _ask(self, method: str, path: str, **more: Any) -> httpx.Response:
+    def remove(self, place: Sequence[str]) -> None:
+        """Remove what stands at a *place* of the API, such as ``("queues", "/", "name")``; of bindings all of them."""
+        if place[0] != "bindings":
+            self._ask("DELETE", _path(*place), gone=True)
+            return
+        for binding in self._list(self._ask("GET", _path(*place))):
+            # RabbitMQ gives this name as it has to stand in a path.
+            self._ask("DELETE", f"{_path(*place)}/{binding['properties_key']}", gone=True)
+
+    def _ask(self, method: str, path: str, *, gone: bool = False, **more: Any) -> httpx.Response:
+        """Ask; *gone*: what is not there is no error."""
         try:
             reply = self._client.request(method, path, **more)
         except httpx.TransportError as error:
             raise self._away(error) from error
         if reply.status_code in PERMITTED:
             raise ManagementRefused(f"{self.url} refuses the user {self.user!r}: {REMEDY}")
-        if not reply.is_success:
+        if not reply.is_success and not (gone and reply.status_code == httpx.codes.NOT_FOUND):
             raise ManagementRefused(f"{self.url} answers {method} {path} with {reply.status_code}: {reply.text:.300}")
         return reply
 
@@ -82,6 +93,12 @@ class Management:
             raise self._stranger()
         return found
 
+    def _list(self, reply: httpx.Response) -> list[dict[str, Any]]:
+        found = self._json(reply)
+        if not isinstance(found, list):
+            raise self._stranger()
+        return found
+
     def _json(self, reply: httpx.Response) -> object:
         try:
             return reply.json()
@@ -90,3 +107,8 @@ class Management:
 
     def _stranger(self) -> ManagementRefused:
         return ManagementRefused(f"{self.url} does not answer as RabbitMQ's management API does")
+
+
+def _path(*names: str) -> str:
+    """The path of what has these names; each is one segment, a slash in it or not."""
+    return "/api/" + "/".join(quote(name, safe="") for name in names)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from vmpulse_consumers.broker.drift import drift, unlisted_hosts
+from vmpulse_consumers.broker.strangers import strangers
 from vmpulse_consumers.broker.user_list import defined, passwords_in, read_hosts, wanted_rights
 from vmpulse_consumers.cli.management_options import add_management_options, open_management
 from vmpulse_contract.errors import SettingsError
@@ -19,12 +20,18 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from vmpulse_consumers.broker.management import Management
+    from vmpulse_consumers.broker.strangers import Stranger
     from vmpulse_consumers.cli import Subparsers
     from vmpulse_contract.rights import Rights
 
 GUEST: Final = "guest"
 """RabbitMQ's own administrator."""
 MOST_SHOWN: Final = 100
+PRUNE: Final = """\
+remove what nobody asked for: users of hosts that are not listed, whose connections end; policies that are not ours and
+hold for our names alone; bindings between our exchanges and others; queues vmpulse.rpc.* that are not exclusive. Other
+administrators, queues and shovels are only named
+"""
 DESCRIPTION: Final = """\
 RabbitMQ's users, rights and policies: one user for each host, named like the host, that can speak for itself alone; the
 engine's users with the least that each needs; and bounds for queues.
@@ -62,9 +69,7 @@ def add_parser(subparsers: Subparsers) -> None:
         _add_list_options(action, passwords=action is not checked)
     for action in (applied, checked):
         add_management_options(action)
-    applied.add_argument(
-        "--prune", action="store_true", help="remove users of hosts that are not listed; their connections end"
-    )
+    applied.add_argument("--prune", action="store_true", help=PRUNE)
 
 
 def _add_list_options(parser: argparse.ArgumentParser, *, passwords: bool) -> None:
@@ -121,23 +126,33 @@ def _apply(wanted: Wanted, broker: Management, *, prune: bool) -> int:
     found = broker.definitions()
     hashes = {user["name"]: user.get("password_hash", "") for user in found.get("users", ())}
     document = wanted.document(hashes)
-    before = drift(document, found, wanted.passwords, wanted.vhost)
+    before = drift(document, found, wanted.passwords, wanted.vhost, broker.user)
     broker.put(document)
     gone = unlisted_hosts(document, found, wanted.vhost)
-    for name in gone if prune else ():
-        broker.delete_user(name)
-        _say(f"removed user {name}")
-    if gone and not prune:
+    if prune:
+        _prune(gone, strangers(document, found, wanted.vhost), broker)
+    elif gone:
         _say(f"users with a host's rights that are not listed: {len(gone)}, among them {gone[0]}; --prune removes them")
-    left = drift(document, broker.definitions(), wanted.passwords, wanted.vhost)
+    left = drift(document, broker.definitions(), wanted.passwords, wanted.vhost, broker.user)
     _say(f"{broker.url}: {len(wanted.rights)} users; {len(before)} things differed, {len(left)} do now")
     _show(left)
     return 0
 
 
+def _prune(hosts: list[str], others: list[Stranger], broker: Management) -> None:
+    """Users first: one that is still there could bind anew what is removed."""
+    for name in hosts:
+        broker.delete_user(name)
+        _say(f"removed user {name}")
+    for stranger in others:
+        if stranger.place:
+            broker.remove(stranger.place)
+            _say(f"removed: {stranger.words}")
+
+
 def _check(wanted: Wanted, broker: Management) -> int:
     found = broker.definitions()
-    amiss = drift(wanted.document({}), found, wanted.passwords, wanted.vhost)
+    amiss = drift(wanted.document({}), found, wanted.passwords, wanted.vhost, broker.user)
     _show(amiss)
     if not amiss:
         _say(f"{broker.url}: {len(wanted.rights)} users, nothing differs")
