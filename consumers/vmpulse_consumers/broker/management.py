@@ -1,12 +1,13 @@
-"""RabbitMQ's management API, as far as definitions and what they define go."""
+"""RabbitMQ's management API, as far as definitions, channels and connections go."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 from urllib.parse import quote
 
 import httpx
 
+from vmpulse_consumers.broker.parts import tags_of
 from vmpulse_consumers.errors import ManagementRefused, ManagementUnreachable
 from vmpulse_edges.tls import distrust
 
@@ -17,8 +18,19 @@ if TYPE_CHECKING:
 
 TIMEOUT_S: Final = 30.0
 """Thousands of users at once take RabbitMQ some seconds."""
+COLUMNS: Final = "user,vhost,messages_uncommitted,connection_details.name"
 PERMITTED: Final = frozenset({httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN})
+STATISTICS: Final = "statistics have to be on: neither management.disable_stats nor disable_metrics_collector is true"
 REMEDY: Final = "name a user with the tag administrator and its password (--admin, --admin-password-file)"
+
+
+class Channel(NamedTuple):
+    """A channel: whose, in which connection, and how many messages of a transaction that is not committed it holds."""
+
+    user: str
+    vhost: str
+    connection: str
+    uncommitted: int
 
 
 class Management:
@@ -67,8 +79,25 @@ class Management:
             # RabbitMQ gives this name as it has to stand in a path.
             self._ask("DELETE", f"{_path(*place)}/{binding['properties_key']}", gone=True)
 
-    def _ask(self, method: str, path: str, *, gone: bool = False, **more: Any) -> httpx.Response:
-        """Ask; *gone*: what is not there is no error."""
+    def expect_administrator(self, vhost: str) -> None:
+        """Raise ManagementRefused unless we may close others' connections, and that virtual host is there."""
+        if "administrator" not in tags_of(self._object(self._ask("GET", "/api/whoami"))):
+            raise ManagementRefused(f"the user {self.user!r} may not close others' connections at {self.url}: {REMEDY}")
+        if self._ask("GET", _path("vhosts", vhost), gone=True).status_code == httpx.codes.NOT_FOUND:
+            raise ManagementRefused(f"{self.url} has no virtual host {vhost!r}: create it, or name another (--vhost)")
+
+    def channels(self) -> list[Channel]:
+        """All channels of the broker, as its statistics have them."""
+        # In one piece: 2,500 are 300 KB, and each page would have RabbitMQ sort all of them.
+        reply = self._ask("GET", "/api/channels", remedy=STATISTICS, params={"columns": COLUMNS})
+        return [channel for one in self._list(reply) if (channel := _channel(one)) is not None]
+
+    def close_connection(self, name: str, reason: str) -> None:
+        """Close a connection, if it is still there; its client is told the reason."""
+        self._ask("DELETE", _path("connections", name), headers={"X-Reason": reason}, gone=True)
+
+    def _ask(self, method: str, path: str, *, gone: bool = False, remedy: str = "", **more: Any) -> httpx.Response:
+        """Ask; *gone*: what is not there is no error. *remedy*: for an answer that is an error."""
         try:
             reply = self._client.request(method, path, **more)
         except httpx.TransportError as error:
@@ -76,7 +105,8 @@ class Management:
         if reply.status_code in PERMITTED:
             raise ManagementRefused(f"{self.url} refuses the user {self.user!r}: {REMEDY}")
         if not reply.is_success and not (gone and reply.status_code == httpx.codes.NOT_FOUND):
-            raise ManagementRefused(f"{self.url} answers {method} {path} with {reply.status_code}: {reply.text:.300}")
+            answer = f"{self.url} answers {method} {path} with {reply.status_code}: {reply.text:.300}"
+            raise ManagementRefused(f"{answer}; {remedy}" if remedy else answer)
         return reply
 
     def _away(self, error: httpx.TransportError) -> ManagementUnreachable | ManagementRefused:
@@ -112,3 +142,11 @@ class Management:
 def _path(*names: str) -> str:
     """The path of what has these names; each is one segment, a slash in it or not."""
     return "/api/" + "/".join(quote(name, safe="") for name in names)
+
+
+def _channel(one: dict[str, Any]) -> Channel | None:
+    """Read an entry; None: it has no connection that could be closed, or RabbitMQ knows nothing of it yet."""
+    details = one.get("connection_details")
+    if not isinstance(details, dict) or "name" not in details or "user" not in one:
+        return None
+    return Channel(one["user"], one["vhost"], details["name"], one.get("messages_uncommitted", 0))

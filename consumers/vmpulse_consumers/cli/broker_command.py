@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from vmpulse_consumers.broker.drift import drift, unlisted_hosts
 from vmpulse_consumers.broker.strangers import strangers
 from vmpulse_consumers.broker.user_list import defined, passwords_in, read_hosts, wanted_rights
+from vmpulse_consumers.cli import broker_guard
 from vmpulse_consumers.cli.management_options import add_management_options, open_management
 from vmpulse_contract.errors import SettingsError
 from vmpulse_contract.identity import HOST_ID
@@ -34,7 +35,8 @@ administrators, queues and shovels are only named
 """
 DESCRIPTION: Final = """\
 RabbitMQ's users, rights and policies: one user for each host, named like the host, that can speak for itself alone; the
-engine's users with the least that each needs; and bounds for queues.
+engine's users with the least that each needs; and bounds for queues. `guard` keeps hosts from filling the broker's
+memory.
 """
 NOTES: Final = """\
 FILE lists hosts, one name a line; `#` begins a comment. FOLDER has a file with the password of each user, named like
@@ -44,9 +46,10 @@ examples:
   vmpulse broker definitions --hosts hosts.txt --passwords /etc/vmpulse/broker > definitions.json
   vmpulse broker apply --hosts hosts.txt --passwords /etc/vmpulse/broker --admin-password-file admin.password
   vmpulse broker check --hosts hosts.txt --admin-password-file admin.password
+  vmpulse broker guard --admin-password-file admin.password
 
 exit codes:
-  0    done; nothing differs
+  0    done; nothing differs; `guard`: stopped as told
   1    the broker refuses, a file cannot be used, or `check` found what differs
   2    the command line is wrong
 """
@@ -70,6 +73,7 @@ def add_parser(subparsers: Subparsers) -> None:
     for action in (applied, checked):
         add_management_options(action)
     applied.add_argument("--prune", action="store_true", help=PRUNE)
+    broker_guard.add_parser(actions)
 
 
 def _add_list_options(parser: argparse.ArgumentParser, *, passwords: bool) -> None:
@@ -100,6 +104,8 @@ class Wanted(NamedTuple):
 
 def run(args: argparse.Namespace) -> int:
     """Do it. Raises ConsumerError and SettingsError."""
+    if args.action == "guard":
+        return broker_guard.run(args)
     wanted = _wanted(args)
     if wanted.made:
         _say(f"made {len(wanted.made)} passwords in {args.passwords}")

@@ -32,7 +32,7 @@ class Operator:
 
     def run(self, action: str, *more: str) -> subprocess.CompletedProcess[str]:
         """Run the command."""
-        options = ["--hosts", str(self._hosts)]
+        options = [] if action == "guard" else ["--hosts", str(self._hosts)]
         if action != "definitions":
             options += ["--management-url", self.url, "--admin-password-file", str(self._admin)]
         command = (sys.executable, "-m", "vmpulse_consumers", "broker", action, *options, *more)

@@ -62,11 +62,14 @@ def test_an_authority_of_ones_own_is_trusted(stand: Stand, towards: Operator) ->
     assert (checked.returncode, f"{stand.url}: 6 users, nothing differs" in checked.stderr) == (0, True), checked.stderr
 
 
+@pytest.mark.parametrize("action", ["check", "guard"])
 @pytest.mark.parametrize("named", ["nobody", "other"])
-def test_a_management_api_of_another_authority_is_not_spoken_to(stand: Stand, towards: Operator, named: str) -> None:
+def test_a_management_api_of_another_authority_is_not_spoken_to(
+    stand: Stand, towards: Operator, action: str, named: str
+) -> None:
     """The system's authorities did not sign it, nor did the one that is named; the line says which option helps."""
     other = ("--management-ca-file", str(stand.other.pair.cert)) if named == "other" else ()
-    done = towards.run("check", "--management-url", stand.url, *other)
+    done = towards.run(action, "--management-url", stand.url, *other)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done.stderr
     assert "is not trusted: " in done.stderr
     assert "name the file of its authority with --management-ca-file" in done.stderr
@@ -77,10 +80,11 @@ def test_no_password_goes_beyond_loopback_in_clear(stand: Stand, towards: Operat
     # Resolved to 127.0.0.1, and no spelling of loopback that we know.
     beyond = ("--management-url", f"http://127.1:{stand.broker.ports.management}")
     assert towards.apply().returncode == 0
-    done = towards.run("check", *beyond)
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
-    assert "https://..., since http:// would send the administrator's password in clear" in done.stderr
-    assert "or --insecure, where something else protects the way" in done.stderr
+    for action in ("check", "guard"):
+        done = towards.run(action, *beyond)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+        assert "https://..., since http:// would send the administrator's password in clear" in done.stderr
+        assert "or --insecure, where something else protects the way" in done.stderr
     done = towards.run("check", *beyond, "--insecure")
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
 
