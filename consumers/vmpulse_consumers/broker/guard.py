@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from vmpulse_consumers.errors import ManagementRefused
 from vmpulse_consumers.rejections import Rejections
 from vmpulse_contract.identity import HOST_ID
 
@@ -60,10 +61,17 @@ class Guard:
         self._told = Rejections()
 
     def look(self) -> None:
-        """Look once. Raises ManagementUnreachable and ManagementRefused."""
+        """Look once. Raises ManagementUnreachable and ManagementRefused, the latter after all were tried."""
+        refused = None
         for held in held_back(self._broker.channels(), self._vhost, self._broker.user):
-            self._broker.close_connection(held.connection, REASON)
-            self._tell(held)
+            try:
+                self._broker.close_connection(held.connection, REASON)
+            except ManagementRefused as error:
+                refused = error
+            else:
+                self._tell(held)
+        if refused is not None:
+            raise refused
 
     def _tell(self, held: Held) -> None:
         untold = self._told.untold(held.host, self._clock())

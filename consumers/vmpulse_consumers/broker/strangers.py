@@ -6,6 +6,7 @@ No I/O. An entry that concerns nothing of ours is passed over: a broker may serv
 from __future__ import annotations
 
 import re
+import shlex
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from vmpulse_consumers.broker.parts import RIGHTS, Document, here, tags_of
@@ -81,7 +82,7 @@ def strangers(wanted: Document, found: Document, vhost: str) -> list[Stranger]:
 
 
 def _untag(name: str) -> str:
-    return f"rabbitmqctl set_user_tags {name} takes its tags"
+    return f"rabbitmqctl set_user_tags {shlex.quote(name)} takes its tags"
 
 
 def _policies(wanted: Document, found: Document, vhost: str) -> Iterator[Stranger]:
@@ -127,12 +128,14 @@ def _queue_names(wanted: Document, found: Document, vhost: str) -> list[str]:
 
 def _movers(found: Document, vhost: str) -> Iterator[Stranger]:
     for one in here(found, "parameters", vhost):
-        if one["component"] not in MOVERS or not isinstance(one["value"], dict):
+        if one["component"] not in MOVERS:
             continue
+        parts = one["value"] if isinstance(one["value"], list) else [one["value"]]
         # Nothing else of it is shown: its addresses have passwords.
-        named = [f"{key} {value}" for key, value in one["value"].items() if str(value).startswith(PREFIX)]
+        named = [f"{key} {value}" for part in parts for key, value in part.items() if str(value).startswith(PREFIX)]
         if named:
-            remedy = f"rabbitmqctl clear_parameter -p {vhost} {one['component']} {one['name']}, unless it is wanted"
+            which = f"{one['component']} {shlex.quote(one['name'])}"
+            remedy = f"rabbitmqctl clear_parameter -p {shlex.quote(vhost)} {which}, unless it is wanted"
             yield Stranger(f"{one['component']} {one['name']} moves messages of ours ({', '.join(named)})", remedy)
 
 
@@ -147,7 +150,8 @@ def _bindings(found: Document, vhost: str) -> Iterator[Stranger]:
                 place = ("bindings", vhost, "e", source, "e", destination)
                 yield Stranger(words, PRUNE, place)
         elif source.startswith(PREFIX) and source not in _read_by(destination):
-            remedy = f"rabbitmqctl -p {vhost} delete_queue {destination}, unless it is wanted"
+            command = f"rabbitmqctl -p {shlex.quote(vhost)} delete_queue {shlex.quote(destination)}"
+            remedy = f"{command}, unless it is wanted"
             yield Stranger(f"queue {destination} reads {source}, which queues of such a name do not", remedy)
 
 

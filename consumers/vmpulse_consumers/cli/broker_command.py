@@ -16,6 +16,7 @@ from vmpulse_consumers.cli.management_options import add_management_options, ope
 from vmpulse_contract.errors import SettingsError
 from vmpulse_contract.identity import HOST_ID
 from vmpulse_edges.broker_definitions import definitions
+from vmpulse_edges.health_probe import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -167,10 +168,10 @@ def _check(wanted: Wanted, broker: Management) -> int:
 
 def _show(amiss: list[str]) -> None:
     for one in amiss[:MOST_SHOWN]:
-        sys.stdout.write(f"{one}\n")
+        sys.stdout.write(f"{one_line(one)}\n")
     if len(amiss) > MOST_SHOWN:
         sys.stdout.write(f"and {len(amiss) - MOST_SHOWN} more\n")
 
 
 def _say(words: str) -> None:
-    sys.stderr.write(f"{words}\n")
+    sys.stderr.write(f"{one_line(words)}\n")

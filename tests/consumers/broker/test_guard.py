@@ -7,16 +7,14 @@ import logging
 import signal
 import ssl
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import aio_pika
 import pytest
-from aiormq.abc import AbstractChannel
-from pamqp.commands import Basic
 
 from tests.conftest import require_broker
+from tests.consumers.broker.deaf_host import deaf_host
+from tests.consumers.broker.guarding import CLOSED_S, MIB, binaries, guarding, speaking, until_alarm, until_below, words
 from tests.consumers.broker.operating import ADMIN
 from tests.real_broker import Cable, cable, ended, started
 from tests.waiting import eventually
@@ -26,76 +24,6 @@ from vmpulse_contract.rights import MONITOR, VIEW
 from vmpulse_simulator.private_broker import PrivateBroker
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(120)]
-
-CLOSED_S = 15.0
-"""Three times RabbitMQ's statistics: its own, the collector's, and our look."""
-MIB = 1 << 20
-
-
-def words(broker: PrivateBroker, folder: Path, *more: str, port: int | None = None) -> list[str]:
-    """The command; *more* options win."""
-    (folder / "admin").write_text(ADMIN.password, encoding="ascii")
-    url = f"http://{broker.host}:{port or broker.ports.management}"
-    return ["broker", "guard", "--management-url", url, "--admin-password-file", str(folder / "admin"), *more]
-
-
-@asynccontextmanager
-async def guarding(broker: PrivateBroker, folder: Path) -> AsyncIterator[Path]:
-    """The program, which has looked once; gives the file that it logs to."""
-    async with started("vmpulse_consumers", *words(broker, folder)) as (_, said):
-        await eventually(lambda: "guarding virtual host /" in said.read_text(), 10.0)
-        yield said
-
-
-class Speaker:
-    """A connection of a user, by hand."""
-
-    def __init__(self, user: str, channel: AbstractChannel) -> None:
-        self.user = user
-        self.channel = channel
-
-    async def hold_back(self, count: int, size: int, exchange: str = "vmpulse.replies") -> None:
-        """Publish so much in a transaction that is never committed."""
-        await self.channel.tx_select()
-        for _ in range(count):
-            await self.channel.basic_publish(bytes(size), exchange=exchange, routing_key=f"{self.user}.0a")
-
-    async def say(self) -> None:
-        """Publish a frame, and wait until the broker has it."""
-        properties = Basic.Properties(user_id=self.user)
-        await self.channel.basic_publish(b"x", exchange="vmpulse.runtime", routing_key=self.user, properties=properties)
-
-    async def ends(self) -> str:
-        """Wait until the connection is closed; gives the broker's word on it."""
-        try:
-            await asyncio.wait_for(asyncio.shield(self.channel.connection.closing), CLOSED_S)
-        except TimeoutError:
-            raise
-        except Exception as error:  # noqa: BLE001 - it is what we are waiting for
-            return str(error)
-        return ""
-
-    @property
-    def open(self) -> bool:
-        """Whether the connection is there."""
-        return not self.channel.connection.is_closed
-
-
-@asynccontextmanager
-async def speaking(broker: PrivateBroker, *users: str, confirms: bool = False) -> AsyncIterator[list[Speaker]]:
-    """A connection with a channel for each of the users."""
-    async with AsyncExitStack() as stack:
-        speakers = []
-        for user in users:
-            connection = await stack.enter_async_context(await aio_pika.connect(broker.url(user)))
-            channel = await (await connection.channel(publisher_confirms=confirms)).get_underlay_channel()
-            speakers.append(Speaker(user, channel))
-        yield speakers
-
-
-def binaries(broker: PrivateBroker) -> int:
-    """Bytes of messages in the broker's memory."""
-    return int(broker.ctl("eval", "erlang:memory(binary)."))
 
 
 async def test_a_host_that_holds_messages_back_is_closed(guarded_broker: PrivateBroker, tmp_path: Path) -> None:
@@ -138,11 +66,19 @@ async def test_a_memory_alarm_that_a_transaction_set_is_over(guarded_broker: Pri
         guarded_broker.ctl("set_vm_memory_high_watermark", "0.4")
 
 
-def until_alarm(broker: PrivateBroker) -> None:
-    """Wait until the broker says that its memory is full."""
-    deadline = time.monotonic() + 20.0
-    while "memory" not in (alarms := broker.ctl("eval", "rabbit_alarm:get_alarms().")):
-        assert time.monotonic() < deadline, alarms
+async def test_a_host_that_reads_nothing_holds_up_no_other_closing(
+    guarded_broker: PrivateBroker, tmp_path: Path
+) -> None:
+    """RabbitMQ needs some seconds to be rid of it, and says then that it failed: others are closed meanwhile."""
+    before = await asyncio.to_thread(binaries, guarded_broker)
+    with deaf_host(guarded_broker.port, "h001", "h001-password", 64) as deaf:
+        async with speaking(guarded_broker, "h0011", "h002") as others, guarding(guarded_broker, tmp_path) as said:
+            await asyncio.gather(*(other.hold_back(4, MIB) for other in others))
+            assert all(REASON in word for word in await asyncio.gather(*(other.ends() for other in others)))
+            await eventually(lambda: said.read_text().count("closed a connection of host") >= 3, CLOSED_S)
+            assert "not guarding" not in said.read_text()
+        await asyncio.to_thread(until_below, guarded_broker, before + 4 * MIB)
+        assert deaf.fileno() >= 0
 
 
 async def test_an_api_that_is_away_is_waited_for(guarded_broker: PrivateBroker, tmp_path: Path) -> None:

@@ -88,12 +88,18 @@ def test_what_moves_our_messages_is_named_without_its_passwords() -> None:
         parameters=[
             {"component": "shovel", "name": "out", "value": shovel},
             {"component": "federation-upstream", "name": "up", "value": federation},
+            {
+                "component": "federation-upstream-set",
+                "name": "set",
+                "value": [{"upstream": "up", "queue": "vmpulse.dead"}],
+            },
             {"component": "shovel", "name": "theirs", "value": {"src-queue": "a", "dest-queue": "b"}},
         ]
     )
     assert [line.partition(":")[0] for line in said] == [
         "shovel out moves messages of ours (src-queue vmpulse.view.main)",
         "federation-upstream up moves messages of ours (exchange vmpulse.changes)",
+        "federation-upstream-set set moves messages of ours (queue vmpulse.dead)",
     ]
     assert not any("secret" in line for line in said)
 
@@ -132,6 +138,12 @@ def test_a_queue_that_reads_what_is_not_for_it_is_named(source: str, queue: str)
     (said,) = strangers(OURS, {"bindings": [{"vhost": VHOST, **bound(source, queue)}]}, VHOST)
     assert said.words == f"queue {queue} reads {source}, which queues of such a name do not"
     assert said.place == ()
+
+
+def test_a_name_is_no_command() -> None:
+    """What a remedy tells to type is one word, whatever somebody called a queue."""
+    (said,) = amiss(bindings=[bound("vmpulse.runtime", "x; reboot")])
+    assert said.endswith("rabbitmqctl -p / delete_queue 'x; reboot', unless it is wanted")
 
 
 def test_another_virtual_host_is_nobodys_business() -> None:
