@@ -193,6 +193,7 @@ class Cable:
         self.plugged = True
         self.port = 0
         self.connections = 0
+        self.refused = 0
 
     def hold(self, *, both_ways: bool = False) -> None:
         """Let nothing more through to the broker; *both_ways*: nor back, not even its hanging up."""
@@ -218,6 +219,7 @@ class Cable:
     async def join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection."""
         if not self.plugged:
+            self.refused += 1
             writer.transport.abort()
             return
         self.connections += 1
@@ -240,9 +242,9 @@ class Cable:
 
 
 @contextlib.asynccontextmanager
-async def cable(broker: PrivateBroker) -> AsyncIterator[Cable]:
-    """A cable to the broker, for as long as the block lasts."""
-    way = Cable(broker.port)
+async def cable(broker: PrivateBroker, port: int | None = None) -> AsyncIterator[Cable]:
+    """A cable to the broker, or to another *port* of it, for as long as the block lasts."""
+    way = Cable(port or broker.port)
     serving: set[asyncio.Task[None]] = set()
 
     def joined(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

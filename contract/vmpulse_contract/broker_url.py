@@ -9,7 +9,6 @@ from urllib.parse import quote, unquote, urlsplit
 from vmpulse_contract.errors import SettingsError
 
 ALLOWED: Final = "amqp://USER:PASSWORD@HOST:PORT/VHOST or amqps://..., where /VHOST may be left out"
-LOOPBACK: Final = frozenset({"localhost", "::1"})
 DEFAULT_PORTS: Final = {"amqp": 5672, "amqps": 5671}
 
 
@@ -43,7 +42,7 @@ class BrokerUrl(NamedTuple):
     @property
     def is_open(self) -> bool:
         """Whether password and messages go over a network that others may listen to."""
-        return self.scheme == "amqp" and self.host not in LOOPBACK and not _is_loopback(self.host)
+        return self.scheme == "amqp" and not is_loopback(self.host)
 
     def __str__(self) -> str:
         """For people and logs: everything but the password."""
@@ -54,11 +53,12 @@ class BrokerUrl(NamedTuple):
         return f"BrokerUrl({self})"
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host, by address or name, is this machine; of other names nobody knows where they lead."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
-        return False
+        return host == "localhost"
 
 
 def parse(setting: str, text: str, password: str | None = None, tls: TlsFiles | None = None) -> BrokerUrl:

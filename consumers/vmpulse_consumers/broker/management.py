@@ -1,39 +1,56 @@
-"""RabbitMQ's management API, as far as definitions go."""
+"""RabbitMQ's management API, as far as definitions, channels and connections go."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Self
-from urllib.parse import quote, urlsplit
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+from urllib.parse import quote
 
 import httpx
 
+from vmpulse_consumers.broker.parts import tags_of
 from vmpulse_consumers.errors import ManagementRefused, ManagementUnreachable
-from vmpulse_contract.errors import SettingsError
+from vmpulse_edges.tls import distrust
 
 if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Sequence
     from types import TracebackType
 
 TIMEOUT_S: Final = 30.0
 """Thousands of users at once take RabbitMQ some seconds."""
-ALLOWED: Final = "http://HOST:15672 or https://HOST:15671, without user and path"
+CLOSE_S: Final = 1.0
+"""RabbitMQ closes a client that reads nothing after 6 s, and answers that with an error; it goes on without us."""
+COLUMNS: Final = "user,vhost,messages_uncommitted,connection_details.name"
+PERMITTED: Final = frozenset({httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN})
+STATISTICS: Final = "statistics have to be on: neither management.disable_stats nor disable_metrics_collector is true"
+REMEDY: Final = "name a user with the tag administrator and its password (--admin, --admin-password-file)"
+
+
+class Channel(NamedTuple):
+    """A channel: whose, in which connection, and how many messages of a transaction that is not committed it holds."""
+
+    user: str
+    vhost: str
+    connection: str
+    uncommitted: int
 
 
 class Management:
-    """The management API of one broker; a context manager.
+    """The management API of one broker; a context manager. What asks raises ManagementUnreachable or ManagementRefused.
 
     Args:
-        url: its address.
+        url: its address, checked.
         user: a user with the tag ``administrator``.
         password: of that user.
-
-    Raises:
-        SettingsError: the address is none.
+        trusted: the authorities that may have signed the certificate of an https address.
     """
 
-    def __init__(self, url: str, user: str, password: str) -> None:
-        self.url = _checked(url)
+    def __init__(self, url: str, user: str, password: str, trusted: ssl.SSLContext) -> None:
+        self.url = url
         self.user = user
-        self._client = httpx.Client(base_url=self.url, auth=(user, password), timeout=TIMEOUT_S, trust_env=False)
+        self._client = httpx.Client(
+            base_url=url, auth=(user, password), timeout=TIMEOUT_S, trust_env=False, verify=trusted
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -44,45 +61,99 @@ class Management:
         self._client.close()
 
     def definitions(self) -> dict[str, Any]:
-        """All definitions of the broker. Raises ManagementUnreachable and ManagementRefused."""
-        try:
-            found = self._ask("GET", "/api/definitions").json()
-        except ValueError as error:
-            raise ManagementRefused(f"{self.url} does not answer as RabbitMQ's management API does") from error
-        if not isinstance(found, dict):
-            raise ManagementRefused(f"{self.url} does not answer as RabbitMQ's management API does")
-        return found
+        """All definitions of the broker."""
+        return self._object(self._ask("GET", "/api/definitions"))
 
     def put(self, document: dict[str, Any]) -> None:
-        """Add and change what a document defines; nothing is removed. Raises as ``definitions`` does."""
-        self._ask("POST", "/api/definitions", document)
+        """Add and change what a document defines; nothing is removed."""
+        self._ask("POST", "/api/definitions", json=document)
 
     def delete_user(self, name: str) -> None:
-        """Remove a user, which ends its connections. Raises as ``definitions`` does."""
-        self._ask("DELETE", f"/api/users/{quote(name, safe='')}")
+        """Remove a user, which ends its connections."""
+        self._ask("DELETE", _path("users", name))
 
-    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
+    def remove(self, place: Sequence[str]) -> None:
+        """Remove what stands at a *place* of the API, such as ``("queues", "/", "name")``; of bindings all of them."""
+        if place[0] != "bindings":
+            self._ask("DELETE", _path(*place), gone=True)
+            return
+        for binding in self._list(self._ask("GET", _path(*place))):
+            # RabbitMQ gives this name as it has to stand in a path.
+            self._ask("DELETE", f"{_path(*place)}/{binding['properties_key']}", gone=True)
+
+    def expect_administrator(self, vhost: str) -> None:
+        """Raise ManagementRefused unless we may close others' connections, and that virtual host is there."""
+        if "administrator" not in tags_of(self._object(self._ask("GET", "/api/whoami"))):
+            raise ManagementRefused(f"the user {self.user!r} may not close others' connections at {self.url}: {REMEDY}")
+        if self._ask("GET", _path("vhosts", vhost), gone=True).status_code == httpx.codes.NOT_FOUND:
+            raise ManagementRefused(f"{self.url} has no virtual host {vhost!r}: create it, or name another (--vhost)")
+
+    def channels(self) -> list[Channel]:
+        """All channels of the broker, as its statistics have them."""
+        # In one piece: 2,500 are 300 KB, and each page would have RabbitMQ sort all of them.
+        reply = self._ask("GET", "/api/channels", remedy=STATISTICS, params={"columns": COLUMNS})
+        return [channel for one in self._list(reply) if (channel := _channel(one)) is not None]
+
+    def close_connection(self, name: str, reason: str) -> None:
+        """Have a connection closed, if it is there; its client is told the reason. RabbitMQ may take longer than us."""
+        told = {"X-Reason": reason}
         try:
-            reply = self._client.request(method, path, json=body)
+            self._ask("DELETE", _path("connections", name), headers=told, timeout=CLOSE_S, gone=True)
+        except ManagementUnreachable as error:
+            if not isinstance(error.__cause__, httpx.ReadTimeout):
+                raise
+
+    def _ask(self, method: str, path: str, *, gone: bool = False, remedy: str = "", **more: Any) -> httpx.Response:
+        """Ask; *gone*: what is not there is no error. *remedy*: for an answer that is an error."""
+        try:
+            reply = self._client.request(method, path, **more)
         except httpx.TransportError as error:
-            reason = str(error) or type(error).__name__
-            remedy = "enable it with `rabbitmq-plugins enable rabbitmq_management`, or mend --management-url"
-            raise ManagementUnreachable(f"no management API answers at {self.url} ({reason}); {remedy}") from error
-        if reply.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
-            remedy = "name a user with the tag administrator and its password (--admin, --admin-password-file)"
-            raise ManagementRefused(f"{self.url} refuses the user {self.user!r}: {remedy}")
-        if not reply.is_success:
-            raise ManagementRefused(f"{self.url} answers {method} {path} with {reply.status_code}: {reply.text:.300}")
+            raise self._away(error) from error
+        if reply.status_code in PERMITTED:
+            raise ManagementRefused(f"{self.url} refuses the user {self.user!r}: {REMEDY}")
+        if not reply.is_success and not (gone and reply.status_code == httpx.codes.NOT_FOUND):
+            answer = f"{self.url} answers {method} {path} with {reply.status_code}: {reply.text:.300}"
+            raise ManagementRefused(f"{answer}; {remedy}" if remedy else answer)
         return reply
 
+    def _away(self, error: httpx.TransportError) -> ManagementUnreachable | ManagementRefused:
+        if distrusted := distrust(error):
+            remedy = "name the file of its authority with --management-ca-file, and check the address"
+            return ManagementRefused(f"the certificate of {self.url} is not trusted: {distrusted}; {remedy}")
+        reason = str(error) or type(error).__name__
+        remedy = "enable it with `rabbitmq-plugins enable rabbitmq_management`, or mend --management-url"
+        return ManagementUnreachable(f"no management API answers at {self.url} ({reason}); {remedy}")
 
-def _checked(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as error:
-        raise SettingsError("--management-url", url, ALLOWED) from error
-    amiss = parts.username is not None or parts.path not in {"", "/"} or parts.query or parts.fragment or port == 0
-    if parts.scheme not in {"http", "https"} or not parts.hostname or amiss:
-        raise SettingsError("--management-url", url, ALLOWED)
-    return f"{parts.scheme}://{parts.netloc}"
+    def _object(self, reply: httpx.Response) -> dict[str, Any]:
+        found = self._json(reply)
+        if not isinstance(found, dict):
+            raise self._stranger()
+        return found
+
+    def _list(self, reply: httpx.Response) -> list[dict[str, Any]]:
+        found = self._json(reply)
+        if not isinstance(found, list):
+            raise self._stranger()
+        return found
+
+    def _json(self, reply: httpx.Response) -> object:
+        try:
+            return reply.json()
+        except ValueError as error:
+            raise self._stranger() from error
+
+    def _stranger(self) -> ManagementRefused:
+        return ManagementRefused(f"{self.url} does not answer as RabbitMQ's management API does")
+
+
+def _path(*names: str) -> str:
+    """The path of what has these names; each is one segment, a slash in it or not."""
+    return "/api/" + "/".join(quote(name, safe="") for name in names)
+
+
+def _channel(one: dict[str, Any]) -> Channel | None:
+    """Read an entry; None: it has no connection that could be closed, or RabbitMQ knows nothing of it yet."""
+    details = one.get("connection_details")
+    if not isinstance(details, dict) or "name" not in details or "user" not in one:
+        return None
+    return Channel(one["user"], one["vhost"], details["name"], one.get("messages_uncommitted", 0))

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import os
-import ssl
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import httpx
 import msgspec
 
 from vmpulse_consumers.cli.replies import ErrorReply
 from vmpulse_consumers.errors import ViewBusy, ViewRefused, ViewUnreachable
-from vmpulse_contract.errors import SettingsError
+from vmpulse_consumers.server_url import checked, refuse_clear, trusting
 from vmpulse_edges.settings_source import read_secret
-from vmpulse_edges.tls import LEAST, distrust, reason
+from vmpulse_edges.tls import distrust
 
 if TYPE_CHECKING:
     import argparse
+    import ssl
     from collections.abc import Iterator, Mapping
     from types import TracebackType
 
@@ -26,6 +26,7 @@ DEFAULT_API: Final = "http://127.0.0.1:8080"
 VARIABLE: Final = "VMPULSE_API"
 TOKEN_VARIABLE: Final = "VMPULSE_API_TOKEN_FILE"  # noqa: S105 - a name
 CA_VARIABLE: Final = "VMPULSE_API_CA_FILE"
+ALLOWED: Final = "http://HOST:PORT or https://HOST:PORT, without a path"
 TIMEOUT_S: Final = 5.0
 
 T = TypeVar("T")
@@ -42,6 +43,11 @@ def add_address_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ca-file", metavar="FILE", help=f"the authority of an https view (default: ${CA_VARIABLE}, or the system's)"
     )
+    parser.add_argument(
+        "--insecure",
+        action="store_true",
+        help="send the token in clear to an http view beyond loopback, where something else protects the way",
+    )
 
 
 def add_api_options(parser: argparse.ArgumentParser) -> None:
@@ -55,21 +61,16 @@ def open_api(args: argparse.Namespace) -> Api:
     address, url = _given(args.api, "--api", VARIABLE, DEFAULT_API)
     token_setting, token_file = _given(args.token_file, "--token-file", TOKEN_VARIABLE, "")
     ca_setting, ca_file = _given(args.ca_file, "--ca-file", CA_VARIABLE, "")
-    return Api(_checked(address, url), read_secret(token_setting, token_file), _trusting(ca_setting, ca_file))
+    url = checked(address, url, ALLOWED)
+    token = read_secret(token_setting, token_file)
+    if token is not None and not args.insecure:
+        refuse_clear(address, url, "a token")
+    return Api(url, token, trusting(ca_setting, ca_file))
 
 
 def _given(value: str | None, option: str, variable: str, default: str) -> tuple[str, str]:
     """Give the name and value of what is set: the option, the environment's variable, or the default."""
     return (option, value) if value is not None else (variable, os.environ.get(variable) or default)
-
-
-def _trusting(setting: str, ca_file: str) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=ca_file or None)
-    except (OSError, ssl.SSLError) as error:
-        raise SettingsError(setting, ca_file, f"a readable PEM file with an authority ({reason(error)})") from error
-    context.minimum_version = LEAST
-    return context
 
 
 class Api:
@@ -176,17 +177,3 @@ def _lines(chunks: Iterator[bytes]) -> Iterator[str]:
 def segment(text: str) -> str:
     """Write a name as one segment of a path."""
     return quote(text, safe="")
-
-
-def _checked(setting: str, url: str) -> str:
-    allowed = "http://HOST:PORT or https://HOST:PORT, without a path"
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as error:
-        raise SettingsError(setting, url, allowed) from error
-    if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0 or parts.username is not None:
-        raise SettingsError(setting, url, allowed)
-    if parts.path not in {"", "/"} or parts.query or parts.fragment:
-        raise SettingsError(setting, url, allowed)
-    return f"{parts.scheme}://{parts.netloc}"

@@ -9,26 +9,35 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from vmpulse_consumers.broker.drift import drift, unlisted_hosts
-from vmpulse_consumers.broker.management import Management
+from vmpulse_consumers.broker.strangers import strangers
 from vmpulse_consumers.broker.user_list import defined, passwords_in, read_hosts, wanted_rights
+from vmpulse_consumers.cli import broker_guard
+from vmpulse_consumers.cli.management_options import add_management_options, open_management
 from vmpulse_contract.errors import SettingsError
 from vmpulse_contract.identity import HOST_ID
 from vmpulse_edges.broker_definitions import definitions
-from vmpulse_edges.settings_source import read_secret
+from vmpulse_edges.health_probe import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from vmpulse_consumers.broker.management import Management
+    from vmpulse_consumers.broker.strangers import Stranger
     from vmpulse_consumers.cli import Subparsers
     from vmpulse_contract.rights import Rights
 
 GUEST: Final = "guest"
 """RabbitMQ's own administrator."""
-MANAGEMENT_URL: Final = "http://127.0.0.1:15672"
 MOST_SHOWN: Final = 100
+PRUNE: Final = """\
+remove what nobody asked for: users of hosts that are not listed, whose connections end; policies that are not ours and
+hold for our names alone; bindings between our exchanges and others; queues vmpulse.rpc.* that are not exclusive. Other
+administrators, queues and shovels are only named
+"""
 DESCRIPTION: Final = """\
 RabbitMQ's users, rights and policies: one user for each host, named like the host, that can speak for itself alone; the
-engine's users with the least that each needs; and bounds for queues.
+engine's users with the least that each needs; and bounds for queues. `guard` keeps hosts from filling the broker's
+memory.
 """
 NOTES: Final = """\
 FILE lists hosts, one name a line; `#` begins a comment. FOLDER has a file with the password of each user, named like
@@ -38,9 +47,10 @@ examples:
   vmpulse broker definitions --hosts hosts.txt --passwords /etc/vmpulse/broker > definitions.json
   vmpulse broker apply --hosts hosts.txt --passwords /etc/vmpulse/broker --admin-password-file admin.password
   vmpulse broker check --hosts hosts.txt --admin-password-file admin.password
+  vmpulse broker guard --admin-password-file admin.password
 
 exit codes:
-  0    done; nothing differs
+  0    done; nothing differs; `guard`: stopped as told
   1    the broker refuses, a file cannot be used, or `check` found what differs
   2    the command line is wrong
 """
@@ -62,10 +72,9 @@ def add_parser(subparsers: Subparsers) -> None:
     for action in (shown, applied, checked):
         _add_list_options(action, passwords=action is not checked)
     for action in (applied, checked):
-        _add_broker_options(action)
-    applied.add_argument(
-        "--prune", action="store_true", help="remove users of hosts that are not listed; their connections end"
-    )
+        add_management_options(action)
+    applied.add_argument("--prune", action="store_true", help=PRUNE)
+    broker_guard.add_parser(actions)
 
 
 def _add_list_options(parser: argparse.ArgumentParser, *, passwords: bool) -> None:
@@ -78,17 +87,6 @@ def _add_list_options(parser: argparse.ArgumentParser, *, passwords: bool) -> No
     parser.add_argument(
         "--simulator", action="store_true", help="with engine.simulator, which may speak for any host: for trials only"
     )
-
-
-def _add_broker_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--management-url",
-        metavar="URL",
-        default=MANAGEMENT_URL,
-        help=f"its management API (default: {MANAGEMENT_URL})",
-    )
-    parser.add_argument("--admin", metavar="USER", default="admin", help="a user with the tag administrator")
-    parser.add_argument("--admin-password-file", metavar="FILE", required=True, help="file with its password")
 
 
 class Wanted(NamedTuple):
@@ -107,14 +105,15 @@ class Wanted(NamedTuple):
 
 def run(args: argparse.Namespace) -> int:
     """Do it. Raises ConsumerError and SettingsError."""
+    if args.action == "guard":
+        return broker_guard.run(args)
     wanted = _wanted(args)
     if wanted.made:
         _say(f"made {len(wanted.made)} passwords in {args.passwords}")
     if args.action == "definitions":
         sys.stdout.write(json.dumps(wanted.document({}), indent=2) + "\n")
         return 0
-    password = read_secret("--admin-password-file", args.admin_password_file)
-    with Management(args.management_url, args.admin, password or "") as broker:
+    with open_management(args) as broker:
         return _apply(wanted, broker, prune=args.prune) if args.action == "apply" else _check(wanted, broker)
 
 
@@ -134,23 +133,33 @@ def _apply(wanted: Wanted, broker: Management, *, prune: bool) -> int:
     found = broker.definitions()
     hashes = {user["name"]: user.get("password_hash", "") for user in found.get("users", ())}
     document = wanted.document(hashes)
-    before = drift(document, found, wanted.passwords, wanted.vhost)
+    before = drift(document, found, wanted.passwords, wanted.vhost, broker.user)
     broker.put(document)
     gone = unlisted_hosts(document, found, wanted.vhost)
-    for name in gone if prune else ():
-        broker.delete_user(name)
-        _say(f"removed user {name}")
-    if gone and not prune:
+    if prune:
+        _prune(gone, strangers(document, found, wanted.vhost), broker)
+    elif gone:
         _say(f"users with a host's rights that are not listed: {len(gone)}, among them {gone[0]}; --prune removes them")
-    left = drift(document, broker.definitions(), wanted.passwords, wanted.vhost)
+    left = drift(document, broker.definitions(), wanted.passwords, wanted.vhost, broker.user)
     _say(f"{broker.url}: {len(wanted.rights)} users; {len(before)} things differed, {len(left)} do now")
     _show(left)
     return 0
 
 
+def _prune(hosts: list[str], others: list[Stranger], broker: Management) -> None:
+    """Users first: one that is still there could bind anew what is removed."""
+    for name in hosts:
+        broker.delete_user(name)
+        _say(f"removed user {name}")
+    for stranger in others:
+        if stranger.place:
+            broker.remove(stranger.place)
+            _say(f"removed: {stranger.words}")
+
+
 def _check(wanted: Wanted, broker: Management) -> int:
     found = broker.definitions()
-    amiss = drift(wanted.document({}), found, wanted.passwords, wanted.vhost)
+    amiss = drift(wanted.document({}), found, wanted.passwords, wanted.vhost, broker.user)
     _show(amiss)
     if not amiss:
         _say(f"{broker.url}: {len(wanted.rights)} users, nothing differs")
@@ -159,10 +168,10 @@ def _check(wanted: Wanted, broker: Management) -> int:
 
 def _show(amiss: list[str]) -> None:
     for one in amiss[:MOST_SHOWN]:
-        sys.stdout.write(f"{one}\n")
+        sys.stdout.write(f"{one_line(one)}\n")
     if len(amiss) > MOST_SHOWN:
         sys.stdout.write(f"and {len(amiss) - MOST_SHOWN} more\n")
 
 
 def _say(words: str) -> None:
-    sys.stderr.write(f"{words}\n")
+    sys.stderr.write(f"{one_line(words)}\n")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import ipaddress
 import logging
 import os
 import signal
@@ -20,6 +19,7 @@ from vmpulse_consumers.http.token_file import TokenFile
 from vmpulse_consumers.service import ViewService
 from vmpulse_consumers.settings import VIEW_PREFIX, ViewSettings
 from vmpulse_consumers.store import Keeper
+from vmpulse_contract.broker_url import is_loopback
 from vmpulse_contract.errors import SettingsError
 from vmpulse_contract.settings import add_flags
 from vmpulse_edges import logs, sd_notify
@@ -99,18 +99,11 @@ def check_exposure(settings: ViewSettings) -> None:
     if settings.http_key_file and not settings.http_cert_file:
         raise SettingsError("http_key_file", settings.http_key_file, "nothing without http_cert_file")
     closed = settings.http_cert_file and settings.http_tokens_file
-    if not closed and not settings.insecure and not _is_loopback(settings.http_host):
+    if not closed and not settings.insecure and not is_loopback(settings.http_host):
         allowed = (
             "loopback; or with http_cert_file and http_tokens_file; or with insecure, where something else protects it"
         )
         raise SettingsError("http_host", settings.http_host, allowed)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 async def _serve(settings: ViewSettings, url: BrokerUrl) -> None:

@@ -12,11 +12,11 @@ import aio_pika
 import pytest
 
 from tests.conftest import require_broker
+from tests.consumers.broker.operating import ADMIN, Operator
 from vmpulse_consumers.broker.user_list import wanted_rights
 from vmpulse_contract import topology
 from vmpulse_contract.identity import HostId
 from vmpulse_contract.rights import VIEW
-from vmpulse_simulator.broker_files import ADMINISTRATOR
 from vmpulse_simulator.private_broker import BrokerUser, PrivateBroker
 
 HOSTS = (HostId("h001"), HostId("h0011"), HostId("h002"))
@@ -28,7 +28,6 @@ HOSTS = (HostId("h001"), HostId("h0011"), HostId("h002"))
 )
 MESSAGE_BYTES: Final = int(DEPLOYED_SIZE.rpartition(" ")[2])
 """The largest message that a broker takes which is set up as we say."""
-ADMIN = BrokerUser("admin", "admin-password", ADMINISTRATOR)
 
 
 @pytest.fixture(scope="session")
@@ -46,6 +45,23 @@ def guarded_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Private
         asyncio.run(_declare(node))
         yield node
         node.kill()
+
+
+@pytest.fixture(scope="session")
+def open_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateBroker]:
+    """A node that has an administrator and nobody else."""
+    require_broker()
+    with PrivateBroker(root=tmp_path_factory.mktemp("open"), users=[ADMIN], management=True) as node:
+        yield node
+        node.kill()
+
+
+@pytest.fixture
+def operator(tmp_path: Path, open_broker: PrivateBroker) -> Operator:
+    """With a list of two hosts, and no passwords yet."""
+    found = Operator(tmp_path, open_broker)
+    found.list("h001", "h002")
+    return found
 
 
 async def _declare(node: PrivateBroker) -> None:

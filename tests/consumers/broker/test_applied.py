@@ -3,75 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from collections.abc import Iterator
-from pathlib import Path
 
-import aio_pika
 import pytest
-from aiormq.exceptions import AMQPConnectionError
 
-from tests.conftest import require_broker
-from tests.consumers.broker.conftest import ADMIN
+from tests.consumers.broker.operating import Operator
 from vmpulse_simulator.private_broker import PrivateBroker
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(90)]
-
-
-class Operator:
-    """Somebody with a list of hosts and an administrator's password."""
-
-    def __init__(self, folder: Path, broker: PrivateBroker) -> None:
-        self.passwords = folder / "passwords"
-        self._hosts = folder / "hosts"
-        self._admin = folder / "admin"
-        self._admin.write_text(ADMIN.password, encoding="ascii")
-        self._broker = broker
-        self.url = f"http://{broker.host}:{broker.ports.management}"
-
-    def list(self, *hosts: str) -> None:
-        """Write the list."""
-        self._hosts.write_text("".join(f"{host}\n" for host in hosts), encoding="ascii")
-
-    def run(self, action: str, *more: str) -> subprocess.CompletedProcess[str]:
-        """Run the command."""
-        options = ["--hosts", str(self._hosts)]
-        if action != "definitions":
-            options += ["--management-url", self.url, "--admin-password-file", str(self._admin)]
-        command = (sys.executable, "-m", "vmpulse_consumers", "broker", action, *options, *more)
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-
-    def apply(self, *more: str) -> subprocess.CompletedProcess[str]:
-        """Apply, with passwords."""
-        return self.run("apply", "--passwords", str(self.passwords), *more)
-
-    async def connects(self, user: str) -> bool:
-        """Whether the user gets in with the password of its file."""
-        password = (self.passwords / user).read_text(encoding="ascii")
-        try:
-            connection = await aio_pika.connect(f"amqp://{user}:{password}@{self._broker.host}:{self._broker.port}/")
-        except AMQPConnectionError:
-            return False
-        await connection.close()
-        return True
-
-
-@pytest.fixture(scope="module")
-def open_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateBroker]:
-    """A node that has an administrator and nobody else."""
-    require_broker()
-    with PrivateBroker(root=tmp_path_factory.mktemp("open"), users=[ADMIN], management=True) as node:
-        yield node
-        node.kill()
-
-
-@pytest.fixture
-def operator(tmp_path: Path, open_broker: PrivateBroker) -> Operator:
-    """With a list of two hosts, and no passwords yet."""
-    found = Operator(tmp_path, open_broker)
-    found.list("h001", "h002")
-    return found
 
 
 async def test_what_was_applied_differs_in_nothing(operator: Operator) -> None:

@@ -90,6 +90,7 @@ async def refusals(broker: PrivateBroker, address: str, wrong: str, folder: Path
         ("vmpulse_consumers", ("view", "--http-port", "0", "--broker-url", url, "--log-level", "debug")),
         ("vmpulse_consumers", ("view", "--http-port", "0", "--broker-url", f"{url}?query")),
         ("vmpulse_consumers", ("broker", "check", "--hosts", str(folder / "hosts"), *admin)),
+        ("vmpulse_consumers", ("broker", "guard", *admin)),
         ("vmpulse_agent", agent),
     ):
         done = await ended(module, *words)

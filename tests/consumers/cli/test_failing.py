@@ -125,10 +125,17 @@ async def test_help_documents_exit_codes() -> None:
         assert words in done.out
 
 
-@pytest.mark.parametrize("command, words", [("view", "rights of engine.view"), ("call", "rights of engine.cli")])
-async def test_help_of_programs_that_need_a_broker(command: str, words: str) -> None:
+@pytest.mark.parametrize(
+    "command, words",
+    [
+        (("view",), "rights of engine.view"),
+        (("call",), "rights of engine.cli"),
+        (("broker", "guard"), "a user with the tag administrator"),
+    ],
+)
+async def test_help_of_programs_that_need_a_broker(command: tuple[str, ...], words: str) -> None:
     """``--help`` of what talks to the broker says what it needs there, and lists its exit codes."""
-    done = await run(command, "--help")
+    done = await run(*command, "--help")
     assert done.code == 0
     for expected in ("needs:", words, "exit codes:", "  0 ", "  1 ", "  2 "):
         assert expected in done.out

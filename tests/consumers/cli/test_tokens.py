@@ -64,6 +64,24 @@ async def test_a_token_opens_a_view_that_is_served_with_tls(tmp_path: Path) -> N
         assert "is not trusted: unable to get local issuer certificate; name the file of its authority" in done.err
 
 
+async def test_no_token_goes_beyond_loopback_in_clear(tmp_path: Path) -> None:
+    """An http view that is not known to be this machine is told no token, unless --insecure takes it upon itself."""
+    reader = await made(tmp_path, "reader", "read")
+    async with served(small_fleet()) as url:
+        # Resolved to 127.0.0.1, and no spelling of loopback that we know.
+        beyond = url.replace("127.0.0.1", "127.1")
+        for words in (("hosts",), ("vm", "1"), ("hosts", "forget", "alpha"), ("watch",)):
+            done = await run(*words, "--token-file", str(reader), api=beyond)
+            assert (done.code, done.out, done.err.count("\n")) == (2, "", 1), done.err
+            assert "setting VMPULSE_API: " in done.err
+            assert (
+                "https://..., since http:// would send a token in clear; loopback, as through an ssh tunnel" in done.err
+            )
+        assert (await run("hosts", "--token-file", str(reader), "--insecure", api=beyond)).code == 0
+        assert (await run("hosts", api=beyond)).code == 0
+        assert (await run("hosts", "--token-file", str(reader), api=url)).code == 0
+
+
 @pytest.mark.parametrize(
     "words, amiss",
     [

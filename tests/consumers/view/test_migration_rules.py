@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.consumers.view.back_to_back import FAILED, MIGRATED, STOPPED, SimpleHost, Table, vm_number
-from tests.consumers.view.situations import HOST, OTHER, live_table
+from tests.consumers.view.situations import HOST, OTHER, in_view, live_table
 from vmpulse_agent.hypervisor import Exit
 from vmpulse_consumers.http import series
 from vmpulse_consumers.http.metrics import FleetCollector
@@ -13,8 +13,9 @@ from vmpulse_consumers.http.queries import VmQuery
 from vmpulse_consumers.http.vm_list import vm_page
 from vmpulse_consumers.view.ownership import TRANSIT_S
 from vmpulse_consumers.view.rows import fleet_row
-from vmpulse_contract import limits
+from vmpulse_contract import limits, wire
 from vmpulse_contract.identity import vm_text
+from vmpulse_contract.sections import Section
 from vmpulse_contract.stream import Tombstone
 from vmpulse_contract.values import VmStatus
 
@@ -305,3 +306,17 @@ def test_an_end_kept_from_another_agent_ends_no_transit() -> None:
     for _ in range(3):
         table.step()
     assert vm in table.view.transits
+
+
+@pytest.mark.parametrize("more, name", [(0, "vm-1"), (64 << 10, None)])
+def test_a_large_info_is_not_kept_for_a_vm_in_transit(more: int, name: str | None) -> None:
+    """What is in transit is called by its info, which nobody's budget counts: one beyond 64 KiB is let go."""
+    table = live_table()
+    host = in_view(table)
+    # With what only a later version knows, which is kept unread.
+    body = wire.write({"vmName": "vm-1", "later": "x" * more})
+    host.hold(VM, Section.INFO, host.announced[Section.INFO], body, table.view.bodies)
+    table.host.undefine_vm(VM, table.now, MIGRATED)
+    hear(table, table.host)
+    assert VM in table.view.transits
+    assert table.row(1).name == name

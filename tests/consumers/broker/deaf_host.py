@@ -1,0 +1,32 @@
+"""A host that holds messages back and reads nothing, so that RabbitMQ cannot take leave of it."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pamqp import body, commands, frame, header
+
+from benches.flood.host import FRAME_BYTES, connection
+
+UNREAD = 16
+"""Messages of 1 MiB that come back to it: more than the buffers of a socket on loopback take."""
+MIB = 1 << 20
+
+
+@contextmanager
+def deaf_host(port: int, user: str, password: str, held_back: int) -> Iterator[socket.socket]:
+    """Have the broker return messages that nobody reads, and then hold back so many, of 1 MiB each."""
+    with connection(port, user, password) as opened:
+        opened.sendall(_published(user, mandatory=True) * UNREAD)
+        opened.sendall(frame.marshal(commands.Tx.Select(), 1))
+        opened.sendall(_published(user, mandatory=False) * held_back)
+        yield opened
+
+
+def _published(user: str, *, mandatory: bool) -> bytes:
+    publish = commands.Basic.Publish(exchange="vmpulse.replies", routing_key=f"{user}.0a", mandatory=mandatory)
+    parts: list[frame.FrameTypes] = [publish, header.ContentHeader(0, MIB, commands.Basic.Properties())]
+    parts += [body.ContentBody(bytes(min(FRAME_BYTES, MIB - at))) for at in range(0, MIB, FRAME_BYTES)]
+    return b"".join(frame.marshal(part, 1) for part in parts)
