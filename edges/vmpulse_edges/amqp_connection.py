@@ -72,8 +72,8 @@ async def connect(url: BrokerUrl, name: str) -> AbstractConnection:
             ) from error
         # aiormq does not hand on the broker's words to the opening of a virtual host.
         raise BrokerRefused(
-            f"the broker at {url} closes the door; check that the virtual host {url.vhost!r} exists and that the user "
-            f"{url.user!r} has permissions for it"
+            f"the broker at {url} closes the door; check that the virtual host {url.vhost!r} exists, and that the user "
+            f"{url.user!r} has permissions for it and connections left"
         ) from error
     except (OSError, UnicodeError, aiormq.exceptions.AMQPError, StopAsyncIteration, TimeoutError) as error:
         if distrusted := distrust(error):

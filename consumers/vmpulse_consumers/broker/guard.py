@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from vmpulse_consumers.errors import ManagementRefused
 from vmpulse_consumers.rejections import Rejections
+from vmpulse_consumers.view.allowance import Allowance
+from vmpulse_consumers.view.bounded import Bounded
 from vmpulse_contract.identity import HOST_ID
 
 if TYPE_CHECKING:
@@ -23,6 +25,11 @@ log = logging.getLogger(__name__)
 
 REASON: Final = "an agent holds no messages back in a transaction"
 """What the closed client is told, and RabbitMQ's log."""
+CLOSINGS: Final = 2.0
+WITHIN_S: Final = 600.0
+"""A host that is closed more often than CLOSINGS within WITHIN_S is let in no more: coming back at once it would hold a
+small broker up for 44 s of each minute, in spite of the guard."""
+HOSTS_KEPT: Final = 4096
 
 
 class Held(NamedTuple):
@@ -59,12 +66,16 @@ class Guard:
         self._vhost = vhost
         self._clock = clock
         self._told = Rejections()
+        self._closings: Bounded[str, Allowance] = Bounded(
+            HOSTS_KEPT, lambda now: Allowance(CLOSINGS / WITHIN_S, CLOSINGS, now)
+        )
 
     def look(self) -> None:
         """Look once. Raises ManagementUnreachable and ManagementRefused, the latter after all were tried."""
         refused = None
         for held in held_back(self._broker.channels(), self._vhost, self._broker.user):
             try:
+                self._shut_out_if_again(held.host)
                 self._broker.close_connection(held.connection, REASON)
             except ManagementRefused as error:
                 refused = error
@@ -72,6 +83,14 @@ class Guard:
                 self._tell(held)
         if refused is not None:
             raise refused
+
+    def _shut_out_if_again(self, host: str) -> None:
+        """Before its connection is closed, so that there is no moment to come back in."""
+        now = self._clock()
+        if not self._closings.of(host, now).take(1.0, now):
+            self._broker.limit_connections(host, 0)
+            words = "host %s is let in no more, for it does so again and again: %s"
+            log.warning(words, host, "mend the host, and `vmpulse broker apply` lets it in")
 
     def _tell(self, held: Held) -> None:
         untold = self._told.untold(held.host, self._clock())

@@ -72,6 +72,10 @@ class Management:
         """Remove a user, which ends its connections."""
         self._ask("DELETE", _path("users", name))
 
+    def limit_connections(self, user: str, most: int) -> None:
+        """Let a user have no more than so many connections; those that are there stay."""
+        self._ask("PUT", _path("user-limits", user, "max-connections"), json={"value": most}, gone=True)
+
     def remove(self, place: Sequence[str]) -> None:
         """Remove what stands at a *place* of the API, such as ``("queues", "/", "name")``; of bindings all of them."""
         if place[0] != "bindings":

@@ -26,7 +26,8 @@ EVERY_S: Final = 5.0
 DESCRIPTION: Final = """\
 Look at the channels of a running broker again and again, and close each connection of a host that holds messages back
 in a transaction: RabbitMQ keeps these in memory without a bound, and takes no publishes of anybody when it is full.
-Agents use no transactions. Engine users, and all other virtual hosts, are left alone.
+Agents use no transactions. A host that does so three times within ten minutes is let in no more, until `vmpulse broker
+apply` gives it its connections back. Engine users, and all other virtual hosts, are left alone.
 """
 NOTES: Final = """\
 needs:

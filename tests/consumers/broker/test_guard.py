@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import signal
 import ssl
@@ -20,7 +21,10 @@ from tests.real_broker import Cable, cable, ended, started
 from tests.waiting import eventually
 from vmpulse_consumers.broker.guard import REASON, Guard, Held, held_back
 from vmpulse_consumers.broker.management import Channel, Management
-from vmpulse_contract.rights import MONITOR, VIEW
+from vmpulse_contract.broker_url import parse
+from vmpulse_contract.rights import MONITOR, VIEW, host_rights
+from vmpulse_edges.amqp_connection import connect
+from vmpulse_edges.errors import BrokerError
 from vmpulse_simulator.private_broker import PrivateBroker
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(120)]
@@ -43,6 +47,27 @@ async def test_a_host_that_holds_messages_back_is_closed(guarded_broker: Private
         assert said.read_text().count("closed a connection of host h001") == 1
         assert "engine" not in said.read_text()
     assert await asyncio.to_thread(binaries, guarded_broker) < before + 4 * MIB
+
+
+async def test_a_host_that_does_it_again_and_again_is_let_in_no_more(
+    guarded_broker: PrivateBroker, tmp_path: Path
+) -> None:
+    """The third time within ten minutes its user gets no connection any more; another host still does."""
+    limits = guarded_broker.ctl("list_user_limits", "--user", "h001")
+    try:
+        async with guarding(guarded_broker, tmp_path) as said:
+            for _ in range(3):
+                async with speaking(guarded_broker, "h001") as (bad,):
+                    await bad.hold_back(4, MIB // 4)
+                    assert REASON in await bad.ends()
+            with pytest.raises(BrokerError, match="closes the door"):
+                await connect(parse("broker_url", guarded_broker.url("h001")), "again")
+            assert "host h001 is let in no more, for it does so again and again: mend the host" in said.read_text()
+            async with speaking(guarded_broker, "h0011", confirms=True) as (honest,):
+                await honest.say()
+    finally:
+        guarded_broker.ctl("set_user_limits", "h001", json.dumps(host_rights("h001").limits))
+    assert guarded_broker.ctl("list_user_limits", "--user", "h001") == limits
 
 
 async def test_a_memory_alarm_that_a_transaction_set_is_over(guarded_broker: PrivateBroker, tmp_path: Path) -> None:
