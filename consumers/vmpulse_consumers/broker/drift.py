@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from vmpulse_consumers.broker.parts import PERMISSIONS, POLICIES, TOPICS, Document, Part, tags_of
 from vmpulse_consumers.broker.strangers import strange_users, strangers
 from vmpulse_contract.identity import HOST_ID
-from vmpulse_contract.rights import HOST_EXCHANGES, host_rights
+from vmpulse_contract.rights import host_rights
 from vmpulse_edges.broker_definitions import is_password
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-_OURS: Final = frozenset(f"vmpulse.{exchange}" for exchange in HOST_EXCHANGES)
 
 
 def drift(wanted: Document, found: Document, passwords: Mapping[str, str], vhost: str, admin: str) -> list[str]:
@@ -26,7 +24,6 @@ def drift(wanted: Document, found: Document, passwords: Mapping[str, str], vhost
         *strange_users(wanted, found, vhost, admin),
         *_users(wanted, found, passwords),
         *(amiss for part in (PERMISSIONS, TOPICS, POLICIES) for amiss in _entries(part, wanted, found, vhost)),
-        *_wider(wanted, found, vhost),
         *map(str, strangers(wanted, found, vhost)),
     ]
 
@@ -66,15 +63,6 @@ def _entries(part: Part, wanted: Document, found: Document, vhost: str) -> Itera
         else:
             amiss = (field for field in part.fields if has.get(field) != one[field])
             yield from (f"{shown}: {field} is {has.get(field)!r}, wanted is {one[field]!r}" for field in amiss)
-
-
-def _wider(wanted: Document, found: Document, vhost: str) -> Iterator[str]:
-    """Topic permissions of our users that nobody asked for, which may widen what they may say."""
-    listed = TOPICS.entries(wanted, vhost)
-    users = {user for user, _ in listed}
-    for user, exchange in sorted(TOPICS.entries(found, vhost).keys() - listed.keys()):
-        if user in users and exchange in _OURS:
-            yield f"topic permission of {user} on {exchange} is not wanted"
 
 
 def _plain(limits: object) -> dict[str, int]:

@@ -9,7 +9,7 @@ import re
 import shlex
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from vmpulse_consumers.broker.parts import RIGHTS, Document, here, tags_of
+from vmpulse_consumers.broker.parts import RIGHTS, TOPICS, Document, here, tags_of
 from vmpulse_contract import topology
 from vmpulse_contract.rights import IMPERSONATOR
 
@@ -72,8 +72,9 @@ def strange_users(wanted: Document, found: Document, vhost: str, admin: str) -> 
 
 
 def strangers(wanted: Document, found: Document, vhost: str) -> list[Stranger]:
-    """Policies, shovels, federation, bindings and queues that nobody asked for and that concern what is ours."""
+    """Topic permissions, policies, shovels, federation, bindings and queues that nobody asked for, of what is ours."""
     return [
+        *_topics(wanted, found, vhost),
         *_policies(wanted, found, vhost),
         *_movers(found, vhost),
         *_bindings(found, vhost),
@@ -83,6 +84,15 @@ def strangers(wanted: Document, found: Document, vhost: str) -> list[Stranger]:
 
 def _untag(name: str) -> str:
     return f"rabbitmqctl set_user_tags {shlex.quote(name)} takes its tags"
+
+
+def _topics(wanted: Document, found: Document, vhost: str) -> Iterator[Stranger]:
+    """Of our users: without one every key is allowed on an exchange that they may use, so one more takes keys away."""
+    users, listed = {user["name"] for user in wanted["users"]}, TOPICS.entries(wanted, vhost)
+    for user, exchange in sorted(TOPICS.entries(found, vhost).keys() - listed.keys()):
+        if user in users and exchange.startswith(PREFIX):
+            words = f"topic permission of {user} on {exchange} is not wanted, and may keep it from its work"
+            yield Stranger(words, f"rabbitmqctl clear_topic_permissions -p {shlex.quote(vhost)} {user} {exchange}")
 
 
 def _policies(wanted: Document, found: Document, vhost: str) -> Iterator[Stranger]:

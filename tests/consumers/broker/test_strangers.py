@@ -33,6 +33,18 @@ def policy(name: str, pattern: str, to: str = "queues") -> dict[str, Any]:
     return {"name": name, "pattern": pattern, "apply-to": to}
 
 
+def test_a_topic_permission_of_ours_that_nobody_asked_for_is_named() -> None:
+    """It takes keys away from an engine user; one that is wanted, and one of somebody else, is not named."""
+    wanted = {**OURS, "topic_permissions": [{"vhost": VHOST, "user": "h001", "exchange": topology.RPC}]}
+    users = (("h001", topology.RPC), ("h001", topology.FLEET), ("engine.view", topology.RUNTIME), ("x", topology.RPC))
+    found = {"topic_permissions": [{"vhost": VHOST, "user": user, "exchange": on} for user, on in users]}
+    assert [str(stranger) for stranger in strangers(wanted, found, VHOST)] == [
+        f"topic permission of {user} on {exchange} is not wanted, and may keep it from its work: "
+        f"rabbitmqctl clear_topic_permissions -p / {user} {exchange}"
+        for user, exchange in (("engine.view", topology.RUNTIME), ("h001", topology.FLEET))
+    ]
+
+
 @pytest.mark.parametrize(
     "pattern, to, hit",
     [
