@@ -99,10 +99,19 @@ class FleetAgents:
         url: the broker; its user may speak for every host (tag ``impersonator``).
         timing: of each agent.
         loss: share of the messages that is lost while ``publisher.losing``.
+        link: another one than a connection for all hosts, which declares the exchanges.
     """
 
-    def __init__(self, fleet: Fleet, url: BrokerUrl, *, timing: Timing | None = None, loss: float = 0.0) -> None:
-        self.link = AmqpLink(url, CONNECTION, declare=True)
+    def __init__(
+        self,
+        fleet: Fleet,
+        url: BrokerUrl,
+        *,
+        timing: Timing | None = None,
+        loss: float = 0.0,
+        link: AmqpLink | None = None,
+    ) -> None:
+        self.link = link or AmqpLink(url, CONNECTION, declare=True)
         self.publisher = LossyPublisher(self.link, fleet.seed, loss)
         timing = timing or Timing()
         self.lives = [

@@ -7,14 +7,20 @@ import signal
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
 ENDING: Final = (signal.SIGINT, signal.SIGTERM)
 
 
-def run_until_told(program: Coroutine[None, None, int], *, code: int = 0) -> int:
+def run_until_told(
+    program: Coroutine[None, None, int],
+    *,
+    code: int = 0,
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+) -> int:
     """Run a program; the first Ctrl-C or SIGTERM cancels it: its exit code is then *code*. A second is not caught."""
-    return asyncio.run(_cancelled_when_told(program, code))
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        return runner.run(_cancelled_when_told(program, code))
 
 
 async def _cancelled_when_told(program: Coroutine[None, None, int], code: int) -> int:
