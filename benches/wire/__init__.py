@@ -1,0 +1,1 @@
+"""What a fleet costs on the wire, told by vmpulse and by those that poll: real sockets, bytes in both directions."""
