@@ -128,6 +128,10 @@ bench-chaos: setup ## break broker, view and agents by a seed, and fail if the v
 bench-flood: setup ## have one host say all it can, and fail if that costs the others more than freshness (ARGS are the bench's)
 	@exec $(bin)/python -m benches.flood $(ARGS)
 
+.PHONY: bench-wire
+bench-wire: setup ## what a fleet costs on the wire, beside those that poll, as one JSON line (8 minutes; ARGS=--quick for half of one)
+	@exec $(bin)/python -m benches.wire $(ARGS)
+
 .PHONY: bench-soak
 bench-soak: ## let everything run for MINUTES, and fail if a process grows or ends late, or the view is wrong (root; ARGS are the bench's)
 	@$(bootstrap) lab

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from typing import Final
+
 from msgspec import Struct
 
 from benches.wire.ages import Freshness
@@ -10,6 +13,9 @@ from benches.wire.floor import Floor
 from benches.wire.reader import Reading
 from benches.wire.relay import Traffic
 from vmpulse_simulator.dynamics import Happened
+
+UNFINISHED: Final = 1 << 20
+"""Bytes of AMQP frames that were under way when the counting ended; what connections hold at once is less."""
 
 
 class Link(Struct, frozen=True):
@@ -23,12 +29,9 @@ class Link(Struct, frozen=True):
     @classmethod
     def counted(cls, traffic: Traffic, breakdown: Breakdown) -> Link:
         """What a relay has counted until now. Raises AssertionError where the breakdown does not add up to it."""
-        # A frame of which only a part is through is counted by the relay alone.
+        # A frame of which only a part is through is counted by the relay alone; both go on counting after this.
         assert 0 <= traffic.bytes - breakdown.bytes < UNFINISHED, (traffic.bytes, breakdown.bytes)
-        return cls(traffic.bytes, traffic.header_bytes, traffic.connections, breakdown)
-
-
-UNFINISHED = 1 << 20
+        return cls(traffic.bytes, traffic.header_bytes, traffic.connections, copy.deepcopy(breakdown))
 
 
 class FleetOutcome(Struct, frozen=True):

@@ -69,8 +69,10 @@ class PolledHost:
         asyncio.run(hypervisor.open(self.events.append))
 
     def sample(self) -> None:
-        """Read all domains."""
+        """Read all domains, once at any moment: between two readings time has to pass."""
         now = self.hypervisor.clock()
+        if now <= self.sampled_at:
+            return
         self.known = {vm: self._read(vm, domain, now) for vm, domain in self.hypervisor.domains.items()}
         self.sampled_at = now
         if self._sample_s is not None:
