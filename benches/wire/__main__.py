@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 QUICK: Final = {"hosts": 20, "vms": 40, "minutes": 3.0, "measured_hosts": 2}
 FULL: Final = {"hosts": 250, "vms": 40, "minutes": 23.0, "measured_hosts": 10}
-LEAST_MINUTES: Final = 0.5
+LEAST: Final = {"hosts": 1, "vms": 1, "minutes": 0.5, "measured_hosts": 1, "speed": 1, "churn": 0}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,6 +44,7 @@ async def wire(options: argparse.Namespace, folder: Path) -> int:
     """Run both sides beside each other and tell; gives the exit code."""
     size = {"hosts": options.hosts, "vms": options.vms, "seed": options.seed}
     common = [f"--{name}={value}" for name, value in size.items()] + [f"--minutes={options.minutes}"]
+    common.append(f"--churn={options.churn}")
     outcomes = folder / "peers.json"
     async with AsyncExitStack() as stack:
         parts = [
@@ -60,7 +61,7 @@ async def wire(options: argparse.Namespace, folder: Path) -> int:
                 return EXIT_WRONG
     fleet = msgspec.json.decode((folder / "fleet.json").read_bytes(), type=FleetOutcome)
     peers = msgspec.json.decode(outcomes.read_bytes(), type=dict[str, PeerOutcome])
-    report = made(size, options.minutes, options.speed, fleet, peers)
+    report = made(options, fleet, peers)
     sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
     return 0
 
@@ -81,12 +82,14 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     words = f"of the fleet that pollers ask; their figures are multiplied (default {FULL['measured_hosts']})"
     parser.add_argument("--measured-hosts", type=int, help=words)
     parser.add_argument("--speed", type=float, default=20.0, help="fleet time while nothing is to be done (default 20)")
+    words = "times as much happens in the fleet as in the demo; 0: values change, and nothing else (default 1)"
+    parser.add_argument("--churn", type=float, default=1.0, help=words)
     parser.add_argument("--seed", type=int, default=1, help="decides the fleet and what happens in it (default 1)")
     options = parser.parse_args(arguments)
     for name, value in (QUICK if options.quick else FULL).items():
         if getattr(options, name) is None:
             setattr(options, name, min(value, options.hosts) if name == "measured_hosts" else value)
-    for name, least in (("hosts", 1), ("vms", 1), ("minutes", LEAST_MINUTES), ("measured_hosts", 1), ("speed", 1)):
+    for name, least in LEAST.items():
         if getattr(options, name) < least:
             parser.error(f"--{name.replace('_', '-')} is {least} or more")
     if options.measured_hosts > options.hosts:

@@ -26,6 +26,7 @@ from benches.wire.clock import FleetClock, FleetLoop, LeadingSelector
 from benches.wire.floor import floor_of
 from benches.wire.link_per_host import LinkPerHost
 from benches.wire.outcome import FleetOutcome, Link
+from benches.wire.peers.world import rates
 from benches.wire.progress import say
 from benches.wire.reader import Reading
 from benches.wire.relay import LOOPBACK, Relay, Watch
@@ -113,7 +114,7 @@ class FleetRun:
         )
 
     async def _let_things_happen(self, agents: FleetAgents, working: asyncio.Task[None], began: float) -> Dynamics:
-        dynamics = Dynamics(self._fleet, agents.restart, self._clock.now())
+        dynamics = Dynamics(self._fleet, agents.restart, self._clock.now(), rates(self._options.churn))
         self._selector.speed = self._options.speed
         ends, told, started = began + self._options.minutes * 60, began, time.monotonic()
         while (now := self._clock.now()) < ends:
@@ -178,7 +179,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benches.wire.fleet_run")
     for name in ("hosts", "vms", "seed"):
         parser.add_argument(f"--{name}", type=int, required=True)
-    for name in ("minutes", "speed"):
+    for name in ("minutes", "speed", "churn"):
         parser.add_argument(f"--{name}", type=float, required=True)
     parser.add_argument("--folder", type=Path, required=True)
     options = parser.parse_args(arguments)

@@ -12,6 +12,7 @@ from vmpulse_contract.topology import HEARTBEAT_S, Kind
 from vmpulse_simulator.dynamics import Happened
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Mapping
 
     from benches.wire.outcome import FleetOutcome, PeerOutcome
@@ -59,6 +60,7 @@ class Report(Struct, frozen=True, kw_only=True):
     minutes: float
     seed: int
     speed: float
+    churn: float
     bytes: dict[str, int]
     ratios: dict[str, float]
     ratio_to_entropy_floor: float
@@ -104,11 +106,9 @@ def parts(breakdown: Breakdown) -> dict[str, Part]:
     }
 
 
-def made(
-    size: Mapping[str, int], minutes: float, speed: float, fleet: FleetOutcome, peers: Mapping[str, PeerOutcome]
-) -> Report:
-    """Put the report together."""
-    hosts = size["hosts"]
+def made(options: argparse.Namespace, fleet: FleetOutcome, peers: Mapping[str, PeerOutcome]) -> Report:
+    """Put the report together; *options* are those of the command line."""
+    hosts, minutes = options.hosts, options.minutes
     factors = {name: hosts / peer.hosts for name, peer in peers.items()}
     told = fleet.view.breakdown.of(Kind.EVENT)
     heartbeats = broker_heartbeats(hosts, fleet.seconds)
@@ -120,10 +120,11 @@ def made(
     reading = fleet.reading
     return Report(
         hosts=hosts,
-        vms=size["vms"],
+        vms=options.vms,
         minutes=minutes,
-        seed=size["seed"],
-        speed=speed,
+        seed=options.seed,
+        speed=options.speed,
+        churn=options.churn,
         bytes=everybody | {AGENTS: fleet.agents.bytes + heartbeats, VIEW: to_view, EVENTS: told.bytes},
         ratios=ratios,
         ratio_to_entropy_floor=floor,

@@ -58,7 +58,16 @@ def test_it_ends_with_everything_when_told(tmp_path: Path, number: signal.Signal
 
 
 @pytest.mark.parametrize(
-    "option", ["--hosts=0", "--vms=0", "--minutes=0.1", "--measured-hosts=251", "--measured-hosts=0", "--speed=0.5"]
+    "option",
+    [
+        "--hosts=0",
+        "--vms=0",
+        "--minutes=0.1",
+        "--measured-hosts=251",
+        "--measured-hosts=0",
+        "--speed=0.5",
+        "--churn=-1",
+    ],
 )
 def test_a_wrong_command_line_starts_nothing(option: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A number out of its bounds ends the program with 2 and names the option."""

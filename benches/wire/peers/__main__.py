@@ -74,11 +74,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benches.wire.peers")
     for name in ("hosts", "vms", "seed", "asked"):
         parser.add_argument(f"--{name}", type=int, required=True)
-    parser.add_argument("--minutes", type=float, required=True)
+    for name in ("minutes", "churn"):
+        parser.add_argument(f"--{name}", type=float, required=True)
     parser.add_argument("--result", type=Path, required=True)
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TOLD))
-    size, outcomes = Size(options.hosts, options.vms, options.seed, options.asked), {}
+    size, outcomes = Size(options.hosts, options.vms, options.seed, options.asked, options.churn), {}
     for name, make in PEERS.items():
         began = time.monotonic()
         outcomes[name] = measured(make, size, options.minutes * 60)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from vmpulse_agent.ledger import Row
 from vmpulse_simulator.device_counters import device_counters
-from vmpulse_simulator.dynamics import Dynamics
+from vmpulse_simulator.dynamics import Dynamics, Rates
 from vmpulse_simulator.fleet import Fleet
 from vmpulse_simulator.lots import Lots
 
@@ -27,12 +27,18 @@ TICK_S: Final = 3.0
 
 
 class Size(NamedTuple):
-    """How large the fleet is, and how many of its hosts are asked."""
+    """How large the fleet is, how many of its hosts are asked, and how many times as much as usual happens in it."""
 
     hosts: int
     vms: int
     seed: int
     asked: int
+    churn: float = 1.0
+
+
+def rates(churn: float) -> Rates:
+    """How often things happen: so many times as often as in the demo."""
+    return Rates(*(rate * churn for rate in Rates()))
 
 
 class Known(NamedTuple):
@@ -102,7 +108,7 @@ class World:
         before_s = 2 * (sample_s or TICK_S)
         self.now = BEGINS_AT - before_s
         fleet = Fleet(size.hosts, size.vms, size.seed, lambda: self.now)
-        self._dynamics = Dynamics(fleet, lambda *_: True, BEGINS_AT)
+        self._dynamics = Dynamics(fleet, lambda *_: True, BEGINS_AT, rates(size.churn))
         lots = Lots(size.seed, "sampling")
         self.hosts = [
             PolledHost(
