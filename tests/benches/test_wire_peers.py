@@ -19,7 +19,8 @@ from benches.wire.peers.exporter import METRICS, OF_DEVICES, RUNTIME, Exported, 
 from benches.wire.peers.http_wire import HttpClient, HttpHost, Relays, Reply
 from benches.wire.peers.peer import Held
 from benches.wire.peers.seed import Pulled
-from benches.wire.peers.stomp import StompClient, StompHost
+from benches.wire.peers.stomp import StompClient
+from benches.wire.peers.stomp_host import StompHost
 from benches.wire.peers.world import BEGINS_AT, PolledHost, Size, World
 from vmpulse_agent.hypervisor import Look
 from vmpulse_agent.session import Session
