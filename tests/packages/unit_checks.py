@@ -57,8 +57,8 @@ def the_view_starts_as_documented(machine: Machine) -> str:
 
 
 def the_agent_starts_as_documented(machine: Machine) -> str:
-    """With operating.md's own agent.toml, but for the broker's address."""
-    machine.write("/root/agent.toml", documented("# agent.toml").replace("BROKER", "127.0.0.1"))
+    """With operating.md's own agent.toml, but for the broker's address, which is on loopback here."""
+    machine.write("/root/agent.toml", documented("# agent.toml").replace("amqps://BROKER", "amqp://127.0.0.1"))
     commands = documented("install -d -m 0755 /etc/vmpulse")
     done = machine.shell(f"cp /etc/vmpulse/broker/{HOSTNAME} {HOSTNAME}.password\n{commands}")
     return started(machine, AGENT, done)
