@@ -38,6 +38,8 @@ Delivered: TypeAlias = DeliveredMessage
 
 PREFETCH: Final = 2000
 """Bounded, so that what waits for us waits in the broker's queue, where it is bounded and expires."""
+CONSUMER_TAG: Final = "s"
+"""It stands in each delivery; the driver's own is 36 bytes, 5 % of all that comes (benches.wire)."""
 ACK_EVERY: Final = 500
 ACK_S: Final = 0.2
 
@@ -97,7 +99,7 @@ class Stream:
         # Somebody deleted the queue: without this the view would wait for ever beside a new one.
         self._channel.on_consumer_cancel_callbacks.add(lambda _: reporter(closed)(None, QUEUE_DELETED))
         await self._channel.basic_qos(prefetch_count=PREFETCH)
-        await self._channel.basic_consume(self._queue.name, self._consume)
+        await self._channel.basic_consume(self._queue.name, self._consume, consumer_tag=CONSUMER_TAG)
         log.info("consuming %s at %s", self._queue.name, self.url)
         if self._consumed_before:
             self.view.reconnected(asyncio.get_running_loop().time())
