@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import quote
 
 import httpx
 
+from vmpulse_consumers.broker.conduct import Channel, Connection
 from vmpulse_consumers.broker.parts import tags_of
 from vmpulse_consumers.errors import ManagementRefused, ManagementUnreachable
 from vmpulse_edges.tls import distrust
@@ -18,21 +19,17 @@ if TYPE_CHECKING:
 
 TIMEOUT_S: Final = 30.0
 """Thousands of users at once take RabbitMQ some seconds."""
+GONE: Final = (httpx.codes.NOT_FOUND,)
+"""What is not there need not be removed."""
 CLOSE_S: Final = 1.0
 """RabbitMQ closes a client that reads nothing after 6 s, and answers that with an error; it goes on without us."""
-COLUMNS: Final = "user,vhost,messages_uncommitted,connection_details.name"
+CHANNELS: Final = (
+    "user,vhost,number,messages_uncommitted,messages_unacknowledged,message_stats.publish,connection_details.name"
+)
+CONNECTIONS: Final = "user,vhost,name,recv_oct"
 PERMITTED: Final = frozenset({httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN})
 STATISTICS: Final = "statistics have to be on: neither management.disable_stats nor disable_metrics_collector is true"
 REMEDY: Final = "name a user with the tag administrator and its password (--admin, --admin-password-file)"
-
-
-class Channel(NamedTuple):
-    """A channel: whose, in which connection, and how many messages of a transaction that is not committed it holds."""
-
-    user: str
-    vhost: str
-    connection: str
-    uncommitted: int
 
 
 class Management:
@@ -74,48 +71,61 @@ class Management:
 
     def limit_connections(self, user: str, most: int) -> None:
         """Let a user have no more than so many connections; those that are there stay."""
-        self._ask("PUT", _path("user-limits", user, "max-connections"), json={"value": most}, gone=True)
+        self._ask("PUT", _path("user-limits", user, "max-connections"), json={"value": most}, fine=GONE)
 
     def remove(self, place: Sequence[str]) -> None:
         """Remove what stands at a *place* of the API, such as ``("queues", "/", "name")``; of bindings all of them."""
         if place[0] != "bindings":
-            self._ask("DELETE", _path(*place), gone=True)
+            self._ask("DELETE", _path(*place), fine=GONE)
             return
         for binding in self._list(self._ask("GET", _path(*place))):
             # RabbitMQ gives this name as it has to stand in a path.
-            self._ask("DELETE", f"{_path(*place)}/{binding['properties_key']}", gone=True)
+            self._ask("DELETE", f"{_path(*place)}/{binding['properties_key']}", fine=GONE)
 
     def expect_administrator(self, vhost: str) -> None:
         """Raise ManagementRefused unless we may close others' connections, and that virtual host is there."""
         if "administrator" not in tags_of(self._object(self._ask("GET", "/api/whoami"))):
             raise ManagementRefused(f"the user {self.user!r} may not close others' connections at {self.url}: {REMEDY}")
-        if self._ask("GET", _path("vhosts", vhost), gone=True).status_code == httpx.codes.NOT_FOUND:
+        if self._ask("GET", _path("vhosts", vhost), fine=GONE).status_code == httpx.codes.NOT_FOUND:
             raise ManagementRefused(f"{self.url} has no virtual host {vhost!r}: create it, or name another (--vhost)")
+
+    def connections(self) -> list[Connection]:
+        """All connections of the broker, as its statistics have them."""
+        reply = self._ask("GET", "/api/connections", remedy=STATISTICS, params={"columns": CONNECTIONS})
+        return [
+            Connection(one["user"], one["vhost"], one["name"], one.get("recv_oct", 0))
+            for one in self._list(reply)
+            if {"user", "vhost", "name"} <= one.keys()
+        ]
 
     def channels(self) -> list[Channel]:
         """All channels of the broker, as its statistics have them."""
         # In one piece: 2,500 are 300 KB, and each page would have RabbitMQ sort all of them.
-        reply = self._ask("GET", "/api/channels", remedy=STATISTICS, params={"columns": COLUMNS})
+        reply = self._ask("GET", "/api/channels", remedy=STATISTICS, params={"columns": CHANNELS})
         return [channel for one in self._list(reply) if (channel := _channel(one)) is not None]
 
     def close_connection(self, name: str, reason: str) -> None:
         """Have a connection closed, if it is there; its client is told the reason. RabbitMQ may take longer than us."""
         told = {"X-Reason": reason}
         try:
-            self._ask("DELETE", _path("connections", name), headers=told, timeout=CLOSE_S, gone=True)
+            # 500 it says of one that is going, by itself or because it reads nothing; the next look sees if it has.
+            going = (httpx.codes.NOT_FOUND, httpx.codes.INTERNAL_SERVER_ERROR)
+            self._ask("DELETE", _path("connections", name), headers=told, timeout=CLOSE_S, fine=going)
         except ManagementUnreachable as error:
             if not isinstance(error.__cause__, httpx.ReadTimeout):
                 raise
 
-    def _ask(self, method: str, path: str, *, gone: bool = False, remedy: str = "", **more: Any) -> httpx.Response:
-        """Ask; *gone*: what is not there is no error. *remedy*: for an answer that is an error."""
+    def _ask(
+        self, method: str, path: str, *, fine: Sequence[int] = (), remedy: str = "", **more: Any
+    ) -> httpx.Response:
+        """Ask; *fine*: codes that are no error either. *remedy*: for an answer that is an error."""
         try:
             reply = self._client.request(method, path, **more)
         except httpx.TransportError as error:
             raise self._away(error) from error
         if reply.status_code in PERMITTED:
             raise ManagementRefused(f"{self.url} refuses the user {self.user!r}: {REMEDY}")
-        if not reply.is_success and not (gone and reply.status_code == httpx.codes.NOT_FOUND):
+        if not reply.is_success and reply.status_code not in fine:
             answer = f"{self.url} answers {method} {path} with {reply.status_code}: {reply.text:.300}"
             raise ManagementRefused(f"{answer}; {remedy}" if remedy else answer)
         return reply
@@ -160,4 +170,12 @@ def _channel(one: dict[str, Any]) -> Channel | None:
     details = one.get("connection_details")
     if not isinstance(details, dict) or "name" not in details or "user" not in one:
         return None
-    return Channel(one["user"], one["vhost"], details["name"], one.get("messages_uncommitted", 0))
+    return Channel(
+        one["user"],
+        one["vhost"],
+        details["name"],
+        uncommitted=one.get("messages_uncommitted", 0),
+        unacknowledged=one.get("messages_unacknowledged", 0),
+        published=one.get("message_stats", {}).get("publish", 0),
+        number=one.get("number", 1),
+    )

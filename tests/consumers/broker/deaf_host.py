@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,8 +26,29 @@ def deaf_host(port: int, user: str, password: str, held_back: int) -> Iterator[s
         yield opened
 
 
-def _published(user: str, *, mandatory: bool) -> bytes:
+class HoardingHost:
+    """A host whose messages come back, and that reads none of them."""
+
+    def __init__(self, opened: socket.socket, user: str, size: int) -> None:
+        self._opened = opened
+        self._message = _published(user, mandatory=True, size=size)
+
+    def send(self, messages: int) -> None:
+        """Send so many, or as many as are taken."""
+        with contextlib.suppress(OSError):
+            for _ in range(messages):
+                self._opened.sendall(self._message)
+
+
+@contextmanager
+def hoarding_host(port: int, user: str, password: str, size: int = MIB) -> Iterator[HoardingHost]:
+    """Have the broker keep what it returns, messages of so many bytes."""
+    with connection(port, user, password) as opened:
+        yield HoardingHost(opened, user, size)
+
+
+def _published(user: str, *, mandatory: bool, size: int = MIB) -> bytes:
     publish = commands.Basic.Publish(exchange="vmpulse.replies", routing_key=f"{user}.0a", mandatory=mandatory)
-    parts: list[frame.FrameTypes] = [publish, header.ContentHeader(0, MIB, commands.Basic.Properties())]
-    parts += [body.ContentBody(bytes(min(FRAME_BYTES, MIB - at))) for at in range(0, MIB, FRAME_BYTES)]
+    parts: list[frame.FrameTypes] = [publish, header.ContentHeader(0, size, commands.Basic.Properties())]
+    parts += [body.ContentBody(bytes(min(FRAME_BYTES, size - at))) for at in range(0, size, FRAME_BYTES)]
     return b"".join(frame.marshal(part, 1) for part in parts)

@@ -14,13 +14,15 @@ import aio_pika
 import pytest
 
 from tests.conftest import require_broker
-from tests.consumers.broker.deaf_host import deaf_host
+from tests.consumers.broker.deaf_host import deaf_host, hoarding_host
 from tests.consumers.broker.guarding import CLOSED_S, MIB, binaries, guarding, speaking, until_alarm, until_below, words
 from tests.consumers.broker.operating import ADMIN
 from tests.real_broker import Cable, cable, ended, started
 from tests.waiting import eventually
-from vmpulse_consumers.broker.guard import REASON, Guard, Held, held_back
-from vmpulse_consumers.broker.management import Channel, Management
+from vmpulse_consumers.broker.conduct import AMPLE, UNACKNOWLEDGED, Misconduct
+from vmpulse_consumers.broker.guard import REASON, Guard
+from vmpulse_consumers.broker.management import Management
+from vmpulse_consumers.view.budget import BYTES_BURST, MESSAGES_BURST
 from vmpulse_contract.broker_url import parse
 from vmpulse_contract.rights import MONITOR, VIEW, host_rights
 from vmpulse_edges.amqp_connection import connect
@@ -104,6 +106,46 @@ async def test_a_host_that_reads_nothing_holds_up_no_other_closing(
             assert "not guarding" not in said.read_text()
         await asyncio.to_thread(until_below, guarded_broker, before + 4 * MIB)
         assert deaf.fileno() >= 0
+
+
+async def test_a_host_that_does_not_read_what_comes_back_is_closed(
+    guarded_broker: PrivateBroker, tmp_path: Path
+) -> None:
+    """Messages come back that nobody is bound to; RabbitMQ keeps them for one that does not read: its bytes tell."""
+    before = await asyncio.to_thread(binaries, guarded_broker)
+    messages = int(AMPLE * BYTES_BURST / MIB) + 8
+    async with guarding(guarded_broker, tmp_path) as said:
+        with hoarding_host(guarded_broker.port, "h001", "h001-password") as host:
+            await asyncio.to_thread(host.send, messages)
+            await eventually(lambda: "more than any agent sends" in said.read_text(), 2 * CLOSED_S)
+            await asyncio.to_thread(until_below, guarded_broker, before + 4 * MIB)
+
+
+async def test_a_host_that_says_more_than_any_agent_is_closed(guarded_broker: PrivateBroker, tmp_path: Path) -> None:
+    """So no flood lasts, of small messages neither; another host stays."""
+    async with guarding(guarded_broker, tmp_path) as said, speaking(guarded_broker, "h002") as (honest,):
+        with hoarding_host(guarded_broker.port, "h001", "h001-password", size=1) as host:
+            await asyncio.to_thread(host.send, int(AMPLE * MESSAGES_BURST) + 30_000)
+            await eventually(lambda: "closed a connection of host h001" in said.read_text(), 2 * CLOSED_S)
+        assert "more than any agent sends" in said.read_text()
+        assert honest.open
+
+
+async def test_a_host_that_acknowledges_nothing_is_closed(guarded_broker: PrivateBroker, tmp_path: Path) -> None:
+    """What was handed out is no longer of the queue's bound: a host could have it grow for half an hour."""
+    async with guarding(guarded_broker, tmp_path), speaking(guarded_broker, "h001") as (bad,):
+        own = "vmpulse.rpc.h001"
+        await bad.channel.exchange_declare(own, exchange_type="fanout", auto_delete=True)
+        await bad.channel.queue_declare(own, exclusive=True)
+        await bad.channel.queue_bind(own, own, "")
+        await bad.channel.basic_consume(own, unacknowledged)
+        for _ in range(UNACKNOWLEDGED + 1):
+            await bad.channel.basic_publish(b"x", exchange=own, routing_key="")
+        assert REASON in await bad.ends()
+
+
+async def unacknowledged(_: object) -> None:
+    """Take a message and say nothing."""
 
 
 async def test_an_api_that_is_away_is_waited_for(guarded_broker: PrivateBroker, tmp_path: Path) -> None:
@@ -194,20 +236,6 @@ async def test_all_channels_are_seen(guarded_broker: PrivateBroker) -> None:
     assert all(" -> " in channel.connection for channel in seen)
 
 
-def test_only_what_hosts_hold_back_counts() -> None:
-    """In all channels of a connection; nothing of engine users, the administrator, or another virtual host."""
-    channels = [
-        Channel("h001", "/", "a", 2),
-        Channel("h001", "/", "a", 3),
-        Channel("h001", "/", "b", 0),
-        Channel("h001", "/other", "c", 1),
-        Channel("engine.view", "/", "d", 1),
-        Channel("admin", "/", "e", 1),
-        Channel("h002", "/", "f", 1),
-    ]
-    assert held_back(channels, "/", "admin") == [Held("a", "h001", 5), Held("f", "h002", 1)]
-
-
 def test_a_host_that_does_it_again_and_again_fills_no_log(caplog: pytest.LogCaptureFixture) -> None:
     """Five lines at once, then one every 10 s with how many there were in between; another host has its own."""
     now = 100.0
@@ -215,10 +243,10 @@ def test_a_host_that_does_it_again_and_again_fills_no_log(caplog: pytest.LogCapt
         guard = Guard(unasked, "/", lambda: now)
         with caplog.at_level(logging.WARNING):
             for _ in range(12):
-                guard._tell(Held("a", "h001", 1))
-            guard._tell(Held("b", "h002", 1))
+                guard._tell(Misconduct("h001", "a", "it did"))
+            guard._tell(Misconduct("h002", "b", "it did"))
             now += 10.0
-            guard._tell(Held("a", "h001", 1))
+            guard._tell(Misconduct("h001", "a", "it did"))
     told = [record.getMessage() for record in caplog.records]
     assert [("h001" in line, "h002" in line) for line in told] == [(True, False)] * 5 + [(False, True), (True, False)]
     assert told[-1].endswith("; 7 more of this host were closed since the last line")
