@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 LOOPBACK: Final = "127.0.0.1"
 FRAME_EXTRA: Final = 8
 """Bytes of a frame beside its payload."""
-FRAME_BYTES: Final = (128 << 10) - FRAME_EXTRA
-"""RabbitMQ's frame_max is 128 KiB."""
+FRAME_BYTES: Final = (8 << 10) - FRAME_EXTRA
+"""As deploy/rabbitmq/rabbitmq.conf has frame_max; RabbitMQ's own is 128 KiB."""
 CHANNELS: Final = 1
 BATCH_BYTES: Final = 1 << 17
 SILENT_S: Final = 30.0

@@ -202,20 +202,25 @@ class Requests:
         came, key = message.header.properties, message.routing_key or ""
         waiting = self._waiting.get(came.correlation_id or "")
         if waiting is None or waiting.answer.done():
-            self._came_unasked(key)
+            self._came_unasked(came.user_id, key)
         elif came.user_id != waiting.host or key != topology.reply_key(waiting.host, self._token):
             # Passed over rather than taken for a failure: no host may spoil the answer of another.
             if self._refused.untold(came.user_id, self._clock()) is not None:
                 log.warning("an answer for %s came from %.80r with routing key %.100r", waiting.host, came.user_id, key)
-            self._came_unasked(key)
+            self._came_unasked(came.user_id, key)
         else:
             waiting.answer.set_result(message)
 
-    def _came_unasked(self, key: str) -> None:
-        """Nobody waits for a reply: its sender is whom the routing key names, which the broker has checked."""
-        host = key.partition(".")[0]
-        if self._unasked.came(host, self._clock()) and self._closed is not None and not self._closed.done():
-            self._closed.set_result(f"host {host:.80} sends replies that nobody waits for: a new address")
+    def _came_unasked(self, user: str | None, key: str) -> None:
+        """Nobody waits for a reply. Its sender is known only by a user_id, which the broker checks, that fits the key.
+
+        A host can have words come here under any key, by dead letters and by an exchange of its own, but not with
+        another host's user_id. Of what is nobody's, no host is to be blamed; it too makes the address another.
+        """
+        sender = user if user == key.partition(".")[0] else None
+        if self._unasked.came(sender, self._clock()) and self._closed is not None and not self._closed.done():
+            who = "somebody" if sender is None else f"host {sender:.80}"
+            self._closed.set_result(f"{who} sends replies that nobody waits for: a new address")
 
     @staticmethod
     def _clock() -> float:

@@ -1,4 +1,4 @@
-"""Replies that nobody waits for: a host that sends many of them is not asked for a while, and so told no new address.
+"""Replies that nobody waits for: who sends many of them is not asked for a while, and so told no new address.
 
 Our reply queue takes whatever a host publishes under our token, and each host that was asked knows it. Answers are how
 a view repairs itself while somebody floods its stream, so this way has to stay open for the others.
@@ -15,8 +15,11 @@ LATE_S: Final = 10.0
 LATE_BURST: Final = 100.0
 """Answers that come too late: a host is asked 5 times a second after the first 50, so an honest one has no more."""
 MUTED_S: Final = 60.0
-"""A host that floods us with replies is not asked for so long; each new address costs the others a reconnect."""
+"""A host that floods us with replies is not asked for so long; each new address costs the others a reconnect.
+
+Nor does a flood of nobody's make another address sooner."""
 HOSTS_KEPT: Final = 4096
+"""Users of the broker: nobody can make one up."""
 
 
 class _Replies:
@@ -31,13 +34,13 @@ class Unasked:
     """The hosts whose unasked replies are counted."""
 
     def __init__(self) -> None:
-        self._hosts: Bounded[str, _Replies] = Bounded(HOSTS_KEPT, _Replies)
+        self._hosts: Bounded[str | None, _Replies] = Bounded(HOSTS_KEPT, _Replies)
 
-    def __len__(self) -> int:
-        return len(self._hosts)
+    def came(self, host: str | None, now: float) -> bool:
+        """Note a reply that nobody waits for, of a host or of nobody who is known.
 
-    def came(self, host: str, now: float) -> bool:
-        """Note a reply that nobody waits for. Tells whether that makes it a flood, once until it is asked again."""
+        Tells whether that makes it a flood, once in MUTED_S.
+        """
         replies = self._hosts.of(host, now)
         if replies.late.take(1.0, now) or now < replies.muted_until:
             return False

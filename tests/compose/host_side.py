@@ -84,6 +84,7 @@ def values(root: Path) -> dict[str, str]:
         "LIBVIRT_PID_DIR": f"{INSIDE}/run/qemu",
         "LIBVIRT_URI": f"qemu+unix:///system?socket={INSIDE}/sock/libvirt-sock",
         "LIBVIRT_GID": str(GROUP),
+        "VMPULSE_BROKER_INSECURE": "true",
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vmpulse_consumers.unasked import HOSTS_KEPT, LATE_BURST, LATE_S, MUTED_S, Unasked
+from vmpulse_consumers.unasked import LATE_BURST, LATE_S, MUTED_S, Unasked
 
 
 def floods(unasked: Unasked, host: str, replies: int, now: float) -> int:
@@ -36,9 +36,9 @@ def test_a_host_is_asked_again_and_a_second_flood_is_one() -> None:
     assert unasked.muted("h001", MUTED_S + 1)
 
 
-def test_made_up_names_take_no_memory() -> None:
-    """A name is whatever a routing key begins with."""
+def test_who_is_not_known_mutes_nobody() -> None:
+    """A flood without a sender makes the address another, once a minute, and every host is asked on."""
     unasked = Unasked()
-    for number in range(2 * HOSTS_KEPT):
-        unasked.came(f"h{number}", 0.0)
-    assert len(unasked) == HOSTS_KEPT
+    assert sum(unasked.came(None, 0.0) for _ in range(10_000)) == 1
+    assert not unasked.muted("h001", 0.0)
+    assert sum(unasked.came(None, MUTED_S) for _ in range(10_000)) == 1

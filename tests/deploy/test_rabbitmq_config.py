@@ -16,6 +16,7 @@ CREDIT = "application:get_env(rabbit, credit_flow_default_credit)."
 
 
 @pytest.mark.broker
+@pytest.mark.timeout(60)
 async def test_a_real_node_takes_the_credit_for_its_own_steps() -> None:
     """The file is Erlang that the node reads, and the setting is one that it has; without it, it is another."""
     require_broker()

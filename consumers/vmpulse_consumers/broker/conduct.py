@@ -2,8 +2,8 @@
 
 RabbitMQ has no bound on what one client may have it keep in memory, and takes no publishes of anybody when that is
 full: messages of a transaction until it is committed, messages that were handed out and not acknowledged, messages that
-came back to a publisher who does not read. The first two are seen as such. The third is seen by its bytes, as is every
-other flood: who has more than twice a view's budget is no agent.
+came back to a publisher who does not read. All three are seen as such. And whoever says more than twice a view's budget
+is no agent.
 """
 
 from __future__ import annotations
@@ -25,12 +25,16 @@ AMPLE: Final = 2.0
 
 
 class Connection(NamedTuple):
-    """A connection: whose, and how many bytes it has sent the broker since it began."""
+    """A connection: whose, how many bytes it has sent the broker since it began, and how many wait for it to read.
+
+    ``unread`` is what the socket itself has no room for: the little that an agent is sent fits there though it hangs.
+    """
 
     user: str
     vhost: str
     name: str
     bytes: int
+    unread: int = 0
 
 
 class Channel(NamedTuple):
@@ -73,6 +77,7 @@ class Conduct:
         self._vhost = vhost
         self._admin = admin
         self._accounts: dict[str, _Account] = {}
+        self._unread: set[str] = set()
         self._counters: dict[tuple[str, int], int] | None = None
         """As of the last look: bytes of a connection under channel 0, and messages of its channels."""
 
@@ -80,8 +85,16 @@ class Conduct:
         """Give who misbehaves, and where; of one connection one thing."""
         mine = [one for one in connections if self._is_host(one)]
         theirs = [one for one in channels if self._is_host(one)]
-        found = [*_held(theirs), *self._over(mine, theirs, now)]
+        found = [*_held(theirs), *self._unread_by(mine), *self._over(mine, theirs, now)]
         return list({one.connection: one for one in reversed(found)}.values())[::-1]
+
+    def _unread_by(self, connections: list[Connection]) -> Iterator[Misconduct]:
+        """Hosts that have not read, at two looks in a row, what waits for them."""
+        unread = {one.name for one in connections if one.unread}
+        for one in connections:
+            if one.name in unread & self._unread:
+                yield Misconduct(one.user, one.name, f"{one.unread:,} bytes that came back and that it does not read")
+        self._unread = unread
 
     def _over(self, connections: list[Connection], channels: list[Channel], now: float) -> Iterator[Misconduct]:
         """Hosts that have sent more since the last look than an agent does: each connection that sent anything."""

@@ -26,7 +26,7 @@ CLOSE_S: Final = 1.0
 CHANNELS: Final = (
     "user,vhost,number,messages_uncommitted,messages_unacknowledged,message_stats.publish,connection_details.name"
 )
-CONNECTIONS: Final = "user,vhost,name,recv_oct"
+CONNECTIONS: Final = "user,vhost,name,recv_oct,send_pend"
 PERMITTED: Final = frozenset({httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN})
 STATISTICS: Final = "statistics have to be on: neither management.disable_stats nor disable_metrics_collector is true"
 REMEDY: Final = "name a user with the tag administrator and its password (--admin, --admin-password-file)"
@@ -93,7 +93,7 @@ class Management:
         """All connections of the broker, as its statistics have them."""
         reply = self._ask("GET", "/api/connections", remedy=STATISTICS, params={"columns": CONNECTIONS})
         return [
-            Connection(one["user"], one["vhost"], one["name"], one.get("recv_oct", 0))
+            Connection(one["user"], one["vhost"], one["name"], one.get("recv_oct", 0), one.get("send_pend", 0))
             for one in self._list(reply)
             if {"user", "vhost", "name"} <= one.keys()
         ]

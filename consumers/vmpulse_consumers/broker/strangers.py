@@ -77,8 +77,8 @@ def strangers(wanted: Document, found: Document, vhost: str) -> list[Stranger]:
         *_topics(wanted, found, vhost),
         *_policies(wanted, found, vhost),
         *_movers(found, vhost),
-        *_bindings(found, vhost),
         *_standing(found, vhost),
+        *_bindings(found, vhost),
     ]
 
 
@@ -159,7 +159,8 @@ def _bindings(found: Document, vhost: str) -> Iterator[Stranger]:
                 words = f"exchange {destination} is bound to {source}, which no program of ours does"
                 place = ("bindings", vhost, "e", source, "e", destination)
                 yield Stranger(words, PRUNE, place)
-        elif source.startswith(PREFIX) and source not in _read_by(destination):
+        elif source.startswith(PREFIX) and source not in _read_by(destination) and (source, destination) not in seen:
+            seen.add((source, destination))
             command = f"rabbitmqctl -p {shlex.quote(vhost)} delete_queue {shlex.quote(destination)}"
             remedy = f"{command}, unless it is wanted"
             yield Stranger(f"queue {destination} reads {source}, which queues of such a name do not", remedy)

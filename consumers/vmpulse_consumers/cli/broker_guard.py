@@ -1,4 +1,4 @@
-"""``vmpulse broker guard``: close connections of hosts that hold messages back in a transaction, until told to stop."""
+"""``vmpulse broker guard``: close connections of hosts that do what no agent does, until told to stop."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ log = logging.getLogger(__name__)
 EVERY_S: Final = 5.0
 """RabbitMQ's own statistics are 5 s apart."""
 DESCRIPTION: Final = """\
-Look at the channels of a running broker again and again, and close each connection of a host that holds messages back
-in a transaction: RabbitMQ keeps these in memory without a bound, and takes no publishes of anybody when it is full.
-Agents use no transactions. A host that does so three times within ten minutes is let in no more, until `vmpulse broker
-apply` gives it its connections back. Engine users, and all other virtual hosts, are left alone.
+Look at a running broker again and again, and close each connection of a host that does what no agent does: holds
+messages back in a transaction, acknowledges or reads nothing, or says more than twice what a view applies. RabbitMQ
+keeps such messages in memory without a bound, and takes no publishes of anybody when it is full. A host that does
+so three times within ten minutes is let in no more, until `vmpulse broker apply` gives it its connections back.
+Engine users, and all other virtual hosts, are left alone.
 """
 NOTES: Final = """\
 needs:
@@ -50,7 +51,7 @@ def add_parser(subparsers: Subparsers) -> None:
     """Add ``guard``."""
     parser = subparsers.add_parser(
         "guard",
-        help="close connections of hosts that fill the broker's memory by a transaction",
+        help="close connections of hosts that flood the broker or fill its memory",
         description=DESCRIPTION,
         epilog=NOTES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

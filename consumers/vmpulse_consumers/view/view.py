@@ -64,6 +64,8 @@ TOLD_AGAIN_S: Final = 60.0
 """Trouble that lasts is told of so often at most."""
 LATER_KIND: Final = "unknown"
 """How messages are counted whose kind only a newer version knows."""
+NOBODY: Final = "(no user_id)"
+"""Who says what has no sender: all such messages have one budget. No host can be called so."""
 _FLOODS: Final = {
     Trouble.FLOODING: "it says more than its budget; what goes beyond is dropped, and repaired later",
     Trouble.FLOOD_OVER: "its messages are applied again",
@@ -106,7 +108,7 @@ class View:
             raise
 
     def _receive(self, exchange: str, routing_key: str, user_id: str | None, body: bytes, now: float) -> None:
-        if not self._within_budget(HostId(user_id or ""), len(body), now):
+        if not self._within_budget(HostId(user_id or NOBODY), len(body), now):
             return
         key = topology.parse_stream_key(exchange, routing_key)
         if user_id != key.host:

@@ -21,12 +21,14 @@ from vmpulse_simulator.private_broker import BrokerUser, PrivateBroker
 
 HOSTS = (HostId("h001"), HostId("h0011"), HostId("h002"))
 """The first, one whose name begins like it, and another."""
-(DEPLOYED_SIZE,) = re.findall(
-    r"^max_message_size = \d+$",
-    (Path(__file__).parents[3] / "deploy" / "rabbitmq" / "rabbitmq.conf").read_text(encoding="utf-8"),
-    re.MULTILINE,
+BOUNDS: Final = dict(
+    re.findall(
+        r"^(max_message_size|frame_max|tcp_listen_options\.send_timeout) = (\d+)$",
+        (Path(__file__).parents[3] / "deploy" / "rabbitmq" / "rabbitmq.conf").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
 )
-MESSAGE_BYTES: Final = int(DEPLOYED_SIZE.rpartition(" ")[2])
+MESSAGE_BYTES: Final = int(BOUNDS["max_message_size"])
 """The largest message that a broker takes which is set up as we say."""
 
 
@@ -40,7 +42,7 @@ def guarded_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Private
         root=tmp_path_factory.mktemp("guarded"),
         users=[ADMIN, *users],
         management=True,
-        extra_config=f"{DEPLOYED_SIZE}\n",
+        extra_config="".join(f"{name} = {value}\n" for name, value in BOUNDS.items()),
     ) as node:
         asyncio.run(_declare(node))
         yield node

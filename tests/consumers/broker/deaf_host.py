@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,6 +15,8 @@ from benches.flood.host import FRAME_BYTES, connection
 UNREAD = 16
 """Messages of 1 MiB that come back to it: more than the buffers of a socket on loopback take."""
 MIB = 1 << 20
+SIP = 1 << 20
+"""Enough that RabbitMQ sees it read, and much less than is kept for it."""
 
 
 @contextmanager
@@ -32,12 +35,22 @@ class HoardingHost:
     def __init__(self, opened: socket.socket, user: str, size: int) -> None:
         self._opened = opened
         self._message = _published(user, mandatory=True, size=size)
+        self.cut_off = False
 
     def send(self, messages: int) -> None:
         """Send so many, or as many as are taken."""
-        with contextlib.suppress(OSError):
+        try:
             for _ in range(messages):
                 self._opened.sendall(self._message)
+        except OSError:
+            self.cut_off = True
+
+    def sip_until_cut_off(self, every_s: float) -> None:
+        """Read a little at a time."""
+        with contextlib.suppress(OSError):
+            while self._opened.recv(SIP):
+                time.sleep(every_s)
+        self.cut_off = True
 
 
 @contextmanager

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import aio_pika
+import aiormq
 import pytest
 
 from tests.consumers.broker.attempts import OWN, publish, taken_over
+from vmpulse_contract import topology
 from vmpulse_edges.broker_definitions import QUEUE_BYTES, SEGMENT_BYTES
 from vmpulse_simulator.private_broker import PrivateBroker
 
@@ -33,6 +36,17 @@ async def filled(broker: PrivateBroker, kind: str) -> tuple[int, int]:
 def on_disk(broker: PrivateBroker) -> int:
     """MiB in the folder of streams."""
     return sum(file.stat().st_size for file in broker.home.glob("data/*/stream/**/*") if file.is_file()) >> 20
+
+
+async def test_a_binding_takes_no_more_than_a_frame(guarded_broker: PrivateBroker) -> None:
+    """Bindings are kept in memory and on disk, so a host may give its own no long arguments."""
+    connection = await aio_pika.connect(guarded_broker.url("h001"))
+    channel = await (await connection.channel()).get_underlay_channel()
+    await channel.queue_declare(OWN, exclusive=True)
+    await channel.queue_bind(OWN, topology.RPC, "h001.a", arguments={"a": "x" * 4000})
+    with pytest.raises((aiormq.exceptions.AMQPError, ConnectionError)):
+        await channel.queue_bind(OWN, topology.RPC, "h001.b", arguments={"a": "x" * 9000})
+    await connection.close()
 
 
 @pytest.mark.parametrize("kind", ["classic", "quorum", "stream"])

@@ -64,6 +64,17 @@ def test_twice_a_views_budget_at_once_is_let_be_and_more_is_not() -> None:
     assert closed(conduct().look([], [Channel("h001", "/", "a", published=published + 1)], 0.0)) == [("h001", "a")]
 
 
+def test_who_does_not_read_at_two_looks_in_a_row_is_closed() -> None:
+    """Once may be a moment; another host's and another connection's moments are their own."""
+    judge = conduct()
+    first, other = Connection("h001", "/", "a", 1, unread=9), Connection("h002", "/", "b", 1, unread=9)
+    assert judge.look([first], [], 1.0) == []
+    assert judge.look([first._replace(unread=0), other], [], 6.0) == []
+    assert judge.look([first], [], 11.0) == []
+    found = [Misconduct("h001", "a", "9 bytes that came back and that it does not read")]
+    assert judge.look([first, other], [], 16.0) == found
+
+
 def test_only_growth_counts_and_so_much_a_second_is_let_be() -> None:
     """A connection that stays has a counter that grows for months; one that is new has said all of it just now."""
     judge = conduct()

@@ -33,6 +33,17 @@ def policy(name: str, pattern: str, to: str = "queues") -> dict[str, Any]:
     return {"name": name, "pattern": pattern, "apply-to": to}
 
 
+def test_a_queue_with_many_bindings_is_one_line_and_comes_after_what_is_worse() -> None:
+    """Who is named 50 times hides nothing: 100 lines are shown."""
+    queue = "vmpulse.rpc.h001"
+    binding = {"source": "vmpulse.rpc.h001", "destination": queue, "destination_type": "queue"}
+    said = amiss(bindings=[{**binding, "routing_key": str(number)} for number in range(200)], queues=[{"name": queue}])
+    assert [line.partition(",")[0] for line in said] == [
+        f"queue {queue} is not exclusive",
+        f"queue {queue} reads vmpulse.rpc.h001",
+    ]
+
+
 def test_a_topic_permission_of_ours_that_nobody_asked_for_is_named() -> None:
     """It takes keys away from an engine user; one that is wanted, and one of somebody else, is not named."""
     wanted = {**OURS, "topic_permissions": [{"vhost": VHOST, "user": "h001", "exchange": topology.RPC}]}

@@ -15,7 +15,7 @@ from vmpulse_consumers.view.budget import MESSAGES_BURST, MESSAGES_S, OVER_S, UN
 from vmpulse_consumers.view.events import HostTrouble, Trouble
 from vmpulse_consumers.view.rows import VmRow, host_row
 from vmpulse_consumers.view.states import HostState
-from vmpulse_consumers.view.view import RETIRED_ASKS_S, SEQ_JUMP, TOLD_AGAIN_S
+from vmpulse_consumers.view.view import NOBODY, RETIRED_ASKS_S, SEQ_JUMP, TOLD_AGAIN_S
 from vmpulse_contract import sections, stream, topology, verbs, wire
 from vmpulse_contract.columns import to_bytes
 from vmpulse_contract.errors import HashMismatch, MessageError, MistypedMessage, WrongSender
@@ -235,6 +235,18 @@ def test_who_is_no_host_yet_has_a_budget_too() -> None:
     told = [event for event in table.view.drain_events() if isinstance(event, HostTrouble)]
     assert [(event.host, event.trouble) for event in told] == [("stranger", Trouble.FLOODING)]
     assert junk(table, "another", 10) == 10
+
+
+def test_a_flood_of_nobodys_is_told_of_as_such() -> None:
+    """Messages without a user_id have a budget of their own, and no host is blamed for the names in their keys."""
+    table = live_table(hosts=2)
+    for _ in range(int(MESSAGES_BURST) + 1000):
+        with contextlib.suppress(MessageError):
+            table.view.receive(topology.RUNTIME, HOST, None, b"\xc1", table.now)
+    told = [event for event in table.view.drain_events() if isinstance(event, HostTrouble)]
+    assert [(event.host, event.trouble) for event in told] == [(NOBODY, Trouble.FLOODING)]
+    table.step()
+    table.assert_equal()
 
 
 def test_a_host_goes_on_with_the_budget_that_it_was_met_with() -> None:
