@@ -124,6 +124,10 @@ bench-check: ## a short bench of the agent that fails if a cost is far from its 
 bench-chaos: setup ## break broker, view and agents by a seed, and fail if the view says what is wrong (ARGS are the bench's)
 	@exec $(bin)/python -m benches.chaos $(ARGS)
 
+.PHONY: bench-connections
+bench-connections: setup ## kill the broker of 2,500 agents, and see how they come back, as one JSON line (ARGS are the bench's)
+	@exec $(bin)/python -m benches.connections $(ARGS)
+
 .PHONY: bench-flood
 bench-flood: setup ## have one host say all it can, and fail if that costs the others more than freshness (ARGS are the bench's)
 	@exec $(bin)/python -m benches.flood $(ARGS)

@@ -1,0 +1,239 @@
+"""One run: a broker, a fleet of agents with a connection each, a while in peace, and then the broker is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import sys
+import time
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Final
+
+import aio_pika
+import msgspec
+from msgspec import Struct
+
+from benches import processes
+from benches.chaos.resident import Resident
+from benches.connections.agents import SPARE_FILES, allow_files
+from benches.connections.report import Outage, Outcome, outcome
+from benches.connections.watched_link import Attempt
+from vmpulse_contract import topology
+from vmpulse_contract.rights import SIMULATOR, simulator_rights
+from vmpulse_simulator.child_process import ChildProcess
+from vmpulse_simulator.errors import SimulatorError
+from vmpulse_simulator.private_broker import BrokerUser, PrivateBroker
+from vmpulse_simulator.view_api import LOOPBACK
+from vmpulse_simulator.view_process import write_secret
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+    from pathlib import Path
+
+BROKER_FILES_PER_HOST: Final = 2
+STARTS_PER_S: Final = 60.0
+"""Hosts that start in a second: what two cores can connect without falling behind."""
+BACK_S: Final = 180.0
+"""Beyond this the fleet will not come back at all: the longest back-off is 15 s."""
+LOOK_S: Final = 0.5
+END_S: Final = 30.0
+MISSED: Final = "missed heartbeats from client"
+NS_PER_S: Final = 1e9
+
+
+class Report(Struct, frozen=True, kw_only=True):
+    """The outcome of a run.
+
+    - ``hold_s``: the time in peace, in which ``outcome.lost_in_hold`` connections ended and the broker missed the
+      heartbeats of ``heartbeats_missed``.
+    - ``away_s``: from the kill until the broker answered again; of that it took ``broker_start_s`` to start.
+    - ``broker_rss_mb``: of the broker, empty, with all connections, after they came back, and the most it ever held.
+    - ``broker_cpu``, ``agents_cpu``: cores that they took in peace.
+    - ``rpc_queues``: that the broker has when all are back.
+    - ``load``: the machine's load average of a minute when the run began.
+    """
+
+    connections: int
+    processes: int
+    vms: int
+    tick_s: float
+    hold_s: float
+    heartbeats_missed: int
+    away_s: float
+    broker_start_s: float
+    reconnect_p50_s: float
+    reconnect_p99_s: float
+    broker_rss_mb: dict[str, float]
+    broker_cpu: float
+    agents_cpu: float
+    rpc_queues: int
+    outcome: Outcome
+    stampede: bool
+    load: float
+
+    @property
+    def measured(self) -> bool:
+        """Whether the figures are of a fleet that came back as a whole."""
+        return self.outcome.not_back == 0 and self.rpc_queues == self.connections
+
+
+class Run:
+    """A run.
+
+    Args:
+        folder: for everything that is written.
+        options: of the command line.
+    """
+
+    def __init__(self, folder: Path, options: argparse.Namespace) -> None:
+        self._folder = folder
+        self._options = options
+        self._user = BrokerUser(SIMULATOR, secrets.token_urlsafe(16), simulator_rights())
+        self._broker = PrivateBroker(root=folder, users=[self._user])
+        self._resident = Resident()
+        self._rss: dict[str, float] = {}
+        self._agents: list[ChildProcess] = []
+        self._load = os.getloadavg()[0]
+
+    async def run(self) -> Report:
+        """Run it. Raises SimulatorError if a part cannot run, or the fleet does not come up."""
+        options = self._options
+        allow_files(BROKER_FILES_PER_HOST * options.connections + SPARE_FILES)
+        async with AsyncExitStack() as stack:
+            say("starting RabbitMQ ...")
+            await stack.enter_async_context(self._broker)
+            await self._declare()
+            self._note_memory("empty")
+            say(f"connecting {options.connections} agents ...")
+            await self._start_agents(stack)
+            await self._until_serving(options.connections / STARTS_PER_S + BACK_S)
+            held_from, cpu = await self._hold()
+            outage, broker_start_s = await self._break(held_from)
+            await self._until_serving(BACK_S)
+            say(f"all are back {time.monotonic() - outage.answers:.1f} s after the broker")
+            await asyncio.sleep(2 * options.tick)
+            self._note_memory("after")
+            queues = await asyncio.to_thread(self._broker.ctl, "list_queues", "name")
+            await asyncio.gather(*(agents.end(END_S) for agents in self._agents))
+            return self._report(outage, broker_start_s, cpu, queues.count(topology.RPC))
+
+    # --- parts --------------------------------------------------------------------------------------------------
+
+    async def _declare(self) -> None:
+        """Declare the exchanges, which agents may not, and see that they outlive the kill."""
+        async with await aio_pika.connect(self._broker.url()) as connection:
+            channel = await connection.channel()
+            for exchange in topology.EXCHANGES:
+                await channel.declare_exchange(exchange, aio_pika.ExchangeType.TOPIC, durable=True)
+        await asyncio.to_thread(self._broker.flush)
+
+    async def _start_agents(self, stack: AsyncExitStack) -> None:
+        options = self._options
+        secret = self._folder / "simulator.password"
+        write_secret(secret, self._user.password)
+        share = -(-options.connections // options.processes)
+        for number, first in enumerate(range(0, options.connections, share)):
+            words = {
+                "--broker-url": f"amqp://{SIMULATOR}@{LOOPBACK}:{self._broker.port}/",
+                "--broker-password-file": secret,
+                "--first": first,
+                "--hosts": min(share, options.connections - first),
+                "--vms": options.vms,
+                "--tick": options.tick,
+                "--ramp": options.connections / STARTS_PER_S,
+                "--records": self._folder / f"records-{number}.json",
+            }
+            arguments = [str(word) for option in words.items() for word in option]
+            command = (sys.executable, "-m", "benches.connections.agents", *arguments)
+            agents = ChildProcess(command, self._folder / f"agents-{number}.log", os.environ)
+            stack.push_async_callback(agents.kill)
+            await agents.start()
+            self._agents.append(agents)
+
+    async def _until_serving(self, seconds: float) -> None:
+        """Wait until every host can publish and be asked. Raises SimulatorError if one cannot by then."""
+        deadline = time.monotonic() + seconds
+        while (now := sum(map(serving, self._agents))) < self._options.connections:
+            if time.monotonic() > deadline:
+                raise SimulatorError(f"only {now} agents are connected after {seconds:.0f} s")
+            say(f"{now} connected")
+            await asyncio.sleep(LOOK_S)
+
+    async def _hold(self) -> tuple[float, tuple[float, float]]:
+        """Touch nothing for a while; gives since when, and the cores that broker and agents took."""
+        hold_s = self._options.hold
+        await asyncio.sleep(2 * self._options.tick)
+        say(f"all are connected; nothing is touched for {hold_s:.0f} s ...")
+        since, before = time.monotonic(), self._cpu()
+        await asyncio.sleep(hold_s)
+        broker, agents = (now - then for now, then in zip(self._cpu(), before, strict=True))
+        self._note_memory("held")
+        return since, (broker / hold_s, agents / hold_s)
+
+    async def _break(self, held_from: float) -> tuple[Outage, float]:
+        """Kill the broker and start it again; gives when, and how long the start took."""
+        say("the broker is killed ...")
+        killed = time.monotonic()
+        await asyncio.to_thread(self._broker.kill)
+        await asyncio.sleep(self._options.away)
+        began = time.monotonic()
+        await asyncio.to_thread(self._broker.start, BACK_S)
+        answers = time.monotonic()
+        say(f"it answers again after {answers - killed:.1f} s")
+        return Outage(held_from, killed, answers), answers - began
+
+    # --- measuring ----------------------------------------------------------------------------------------------
+
+    def _cpu(self) -> tuple[float, float]:
+        """CPU seconds of the broker and of all agents so far."""
+        pids = [pid for pid in (self._broker.pid, *(agents.pid for agents in self._agents)) if pid is not None]
+        broker, *agents = (processes.usage(pid).cpu_ns / NS_PER_S for pid in pids)
+        return broker, sum(agents)
+
+    def _note_memory(self, moment: str) -> None:
+        if self._broker.pid is not None:
+            self._resident.sample({"broker": self._broker.pid})
+        self._rss[moment] = self._resident.now["broker"]
+
+    def _report(self, outage: Outage, start_s: float, cpu: tuple[float, float], queues: int) -> Report:
+        found = outcome(self._attempts(), outage)
+        options = self._options
+        return Report(
+            connections=options.connections,
+            processes=len(self._agents),
+            vms=options.vms,
+            tick_s=options.tick,
+            hold_s=options.hold,
+            heartbeats_missed=self._broker.log.read_text(encoding="utf-8", errors="replace").count(MISSED),
+            away_s=round(outage.answers - outage.killed, 1),
+            broker_start_s=round(start_s, 1),
+            reconnect_p50_s=found.reconnect_s.p50,
+            reconnect_p99_s=found.reconnect_s.p99,
+            broker_rss_mb=self._rss | {"peak": self._resident.peak["broker"]},
+            broker_cpu=round(cpu[0], 2),
+            agents_cpu=round(cpu[1], 2),
+            rpc_queues=queues,
+            outcome=found,
+            stampede=found.stampede,
+            load=round(self._load, 2),
+        )
+
+    def _attempts(self) -> Sequence[Attempt]:
+        files = sorted(self._folder.glob("records-*.json"))
+        return [one for file in files for one in msgspec.json.decode(file.read_bytes(), type=list[Attempt])]
+
+
+def serving(agents: ChildProcess) -> int:
+    """How many hosts of a process serve, by its last word. Raises SimulatorError if it has ended."""
+    if agents.died is not None:
+        raise SimulatorError(f"agents have ended: {agents.last_lines()}")
+    words = agents.last_lines().split()
+    return int(words[-1]) if words and words[-1].isdecimal() else 0
+
+
+def say(words: str) -> None:
+    """Say how far it has come."""
+    sys.stderr.write(f"connections: {words}\n")
+    sys.stderr.flush()
