@@ -132,6 +132,10 @@ bench-connections: setup ## kill the broker of 2,500 agents, and see how they co
 bench-flood: setup ## have one host say all it can, and fail if that costs the others more than freshness (ARGS are the bench's)
 	@exec $(bin)/python -m benches.flood $(ARGS)
 
+.PHONY: bench-freshness
+bench-freshness: setup ## time changes from hypervisors to the view, workers and streams, beside bare messages and polling, as one JSON line
+	@exec $(bin)/python -m benches.freshness $(ARGS)
+
 .PHONY: bench-soak
 bench-soak: ## let everything run for MINUTES, and fail if a process grows or ends late, or the view is wrong (root; ARGS are the bench's)
 	@$(bootstrap) lab
