@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 import aio_pika
 import msgspec
 
-from benches.freshness.place import BARE_EXCHANGE, Records, Seen, mark, number_in, started, write_down
+from benches.freshness.place import BARE_EXCHANGE, CHANGES, Records, Seen, mark, number_in, started, write_down
 from benches.soak.errors import ScrapeFailed
 from benches.soak.readers import scrape
 from vmpulse_agent.amqp_link import AmqpLink
@@ -136,8 +136,10 @@ class Hosts:
             while True:
                 with contextlib.suppress(ViewUnreachable, ScrapeFailed):
                     report, metrics = await api.fleet(), await scrape(f"{url}/metrics")
-                    if report.ready and report.live() == self._place.hosts and metrics[UNPUBLISHED] <= UNDER_WAY:
+                    untold = metrics[UNPUBLISHED]
+                    if report.ready and report.live() == self._place.hosts and untold <= UNDER_WAY:
                         break
+                    say(f"{report.live()} hosts live, {untold:.0f} events for workers to be published")
                 await asyncio.sleep(LOOK_S)
         await asyncio.sleep(2 * TICK_S)
 
@@ -154,8 +156,7 @@ class Hosts:
             await exchange.publish(aio_pika.Message(bare_body(number)), BARE_KEY)
             await self._pause(pause_s)
             if number % TELL_EVERY == 0:
-                sys.stdout.write(f"{number} changes\n")
-                sys.stdout.flush()
+                say(f"{number} {CHANGES}")
 
     async def _pause(self, pause_s: float) -> None:
         """Half of the pause between two changes, more or less: nothing is to keep step with a tick."""
@@ -198,6 +199,12 @@ def changeable(hypervisors: Iterable[SimulatedHypervisor]) -> list[tuple[Simulat
 def bare_body(number: int) -> bytes:
     """A body that says its number and is as long as a change event."""
     return str(number).encode().ljust(BODY_BYTES)
+
+
+def say(words: str) -> None:
+    """Say on stdout how far it has come."""
+    sys.stdout.write(f"{words}\n")
+    sys.stdout.flush()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 VIEW_NAME: Final = "main"
 BARE_EXCHANGE: Final = "bench.bare"
+CHANGES: Final = "changes made"
+"""What the hosts' word on their progress ends with, when all others are ready."""
 PREFIX: Final = "mark-"
 
 

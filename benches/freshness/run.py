@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from benches import processes
-from benches.freshness.place import Place, Records, read_down
+from benches.freshness.place import CHANGES, Place, Records, read_down
 from benches.freshness.report import Report, report
 from vmpulse_contract.rights import SIMULATOR, VIEW, WORKER, engine_rights, simulator_rights, view_rights
 from vmpulse_simulator.broker_files import free_port_numbers
@@ -151,8 +151,8 @@ class Run:
                 while not ended.done():
                     self._check("view", "readers", "load")
                     words = hosts.last_lines().rpartition("\n")[2]
-                    say(words or "waiting for all hosts")
-                    if words and hosts.pid is not None:
+                    say(words)
+                    if words.endswith(CHANGES) and hosts.pid is not None:
                         samples.append((time.monotonic(), self._cpu()))
                     await asyncio.wait({ended}, timeout=TELL_S)
         finally:

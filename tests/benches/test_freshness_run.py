@@ -40,4 +40,4 @@ def test_changes_are_timed_on_their_way(tmp_path: Path) -> None:
 def test_it_ends_with_everything_when_told(tmp_path: Path) -> None:
     """Even a kill leaves no process."""
     require_broker()
-    assert_it_ends_when_told(tmp_path, signal.SIGKILL, "waiting for all hosts", *SMALL)
+    assert_it_ends_when_told(tmp_path, signal.SIGKILL, "hosts live", *SMALL)
