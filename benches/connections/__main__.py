@@ -2,7 +2,7 @@
 
 A RabbitMQ, and simulated hosts with the real agent, each with a connection of its own, its exclusive rpc queue and its
 heartbeats, in a few processes. For a while nothing is touched, and no connection may be lost; then the broker is killed
-and started again, and all have to come back without coming at once.
+and started again, and all have to come back without coming at once. In the end it closes all connections and stays.
 
 Progress goes to stderr, and what was found to stdout, as one line of JSON (`run.Report`). Exit codes: 0, measured; 1, a
 part could not run or hosts did not come back; 2, the command line is wrong; 3, told to end early.
@@ -49,7 +49,7 @@ def command_line() -> argparse.ArgumentParser:
     parser.add_argument("--connections", type=int, default=2500, help="agents (default 2500)")
     parser.add_argument("--processes", type=int, default=4, help="that they share (default 4)")
     parser.add_argument("--vms", type=int, default=1, help="of each host (default 1)")
-    parser.add_argument("--tick", type=float, default=6.0, help="seconds between two frames of a host (default 6)")
+    parser.add_argument("--tick", type=float, default=3.0, help="seconds between two frames of a host (default 3)")
     parser.add_argument("--hold", type=float, default=60.0, help="seconds in which nothing is touched (default 60)")
     parser.add_argument("--away", type=float, default=5.0, help="seconds from the kill to the start (default 5)")
     return parser

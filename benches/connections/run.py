@@ -17,8 +17,9 @@ from msgspec import Struct
 from benches import processes
 from benches.chaos.resident import Resident
 from benches.connections.agents import SPARE_FILES, allow_files
-from benches.connections.report import Outage, Outcome, outcome
+from benches.connections.report import Outage, Outcome, Spread, outcome
 from benches.connections.watched_link import Attempt
+from vmpulse_agent.amqp_link import BACKOFF_MOST_S
 from vmpulse_contract import topology
 from vmpulse_contract.rights import SIMULATOR, simulator_rights
 from vmpulse_simulator.child_process import ChildProcess
@@ -38,6 +39,8 @@ STARTS_PER_S: Final = 60.0
 BACK_S: Final = 180.0
 """Beyond this the fleet will not come back at all: the longest back-off is 15 s."""
 LOOK_S: Final = 0.5
+NOTICED_S: Final = 3.0
+"""Until every agent has noticed that its connection is closed, and has told."""
 END_S: Final = 30.0
 MISSED: Final = "missed heartbeats from client"
 NS_PER_S: Final = 1e9
@@ -46,8 +49,10 @@ NS_PER_S: Final = 1e9
 class Report(Struct, frozen=True, kw_only=True):
     """The outcome of a run.
 
-    - ``hold_s``: the time in peace, in which ``outcome.lost_in_hold`` connections ended and the broker missed the
-      heartbeats of ``heartbeats_missed``.
+    - ``hold_s``: the time in peace, in which ``killed.lost_in_hold`` connections ended; in the whole run the broker
+      missed the heartbeats of ``heartbeats_missed`` connections.
+    - ``reconnect_p50_s``, ``reconnect_p99_s``, ``publish_gap_s``: those of ``killed``: the broker was killed.
+    - ``closed``: the broker closed all connections and stayed, as one that fails over to another node does.
     - ``away_s``: from the kill until the broker answered again; of that it took ``broker_start_s`` to start.
     - ``broker_rss_mb``: of the broker, empty, with all connections, after they came back, and the most it ever held.
     - ``broker_cpu``, ``agents_cpu``: cores that they took in peace.
@@ -69,14 +74,17 @@ class Report(Struct, frozen=True, kw_only=True):
     broker_cpu: float
     agents_cpu: float
     rpc_queues: int
-    outcome: Outcome
+    publish_gap_s: Spread
+    handshakes_per_s_max: int
     stampede: bool
+    killed: Outcome
+    closed: Outcome
     load: float
 
     @property
     def measured(self) -> bool:
         """Whether the figures are of a fleet that came back as a whole."""
-        return self.outcome.not_back == 0 and self.rpc_queues == self.connections
+        return not self.killed.not_back and not self.closed.not_back and self.rpc_queues == self.connections
 
 
 class Run:
@@ -110,14 +118,16 @@ class Run:
             await self._start_agents(stack)
             await self._until_serving(options.connections / STARTS_PER_S + BACK_S)
             held_from, cpu = await self._hold()
-            outage, broker_start_s = await self._break(held_from)
-            await self._until_serving(BACK_S)
-            say(f"all are back {time.monotonic() - outage.answers:.1f} s after the broker")
-            await asyncio.sleep(2 * options.tick)
+            killed, broker_start_s = await self._kill(held_from)
+            settled = await self._until_settled(killed)
+            # A connection that lasted less counts as a failed attempt: its link would wait as after the kill.
+            await asyncio.sleep(BACKOFF_MOST_S)
             self._note_memory("after")
+            closed = await self._close_all(settled)
+            await self._until_settled(closed)
             queues = await asyncio.to_thread(self._broker.ctl, "list_queues", "name")
             await asyncio.gather(*(agents.end(END_S) for agents in self._agents))
-            return self._report(outage, broker_start_s, cpu, queues.count(topology.RPC))
+            return self._report((killed._replace(until=closed.lost), closed), broker_start_s, cpu, queues)
 
     # --- parts --------------------------------------------------------------------------------------------------
 
@@ -172,7 +182,7 @@ class Run:
         self._note_memory("held")
         return since, (broker / hold_s, agents / hold_s)
 
-    async def _break(self, held_from: float) -> tuple[Outage, float]:
+    async def _kill(self, held_from: float) -> tuple[Outage, float]:
         """Kill the broker and start it again; gives when, and how long the start took."""
         say("the broker is killed ...")
         killed = time.monotonic()
@@ -183,6 +193,21 @@ class Run:
         answers = time.monotonic()
         say(f"it answers again after {answers - killed:.1f} s")
         return Outage(held_from, killed, answers), answers - began
+
+    async def _close_all(self, held_from: float) -> Outage:
+        """Have the broker close all connections at once; it goes on."""
+        say("the broker closes all connections ...")
+        since = time.monotonic()
+        await asyncio.to_thread(self._broker.ctl, "close_all_connections", "bench")
+        await asyncio.sleep(NOTICED_S)
+        return Outage(held_from, since, since)
+
+    async def _until_settled(self, outage: Outage) -> float:
+        """Wait until all are back and have said something since; gives when that was."""
+        await self._until_serving(BACK_S)
+        say(f"all are back {time.monotonic() - outage.answers:.1f} s after the broker")
+        await asyncio.sleep(2 * self._options.tick)
+        return time.monotonic()
 
     # --- measuring ----------------------------------------------------------------------------------------------
 
@@ -197,9 +222,9 @@ class Run:
             self._resident.sample({"broker": self._broker.pid})
         self._rss[moment] = self._resident.now["broker"]
 
-    def _report(self, outage: Outage, start_s: float, cpu: tuple[float, float], queues: int) -> Report:
-        found = outcome(self._attempts(), outage)
-        options = self._options
+    def _report(self, outages: tuple[Outage, Outage], start_s: float, cpu: tuple[float, float], queues: str) -> Report:
+        attempts, options, outage = self._attempts(), self._options, outages[0]
+        killed, closed = (outcome(attempts, each) for each in outages)
         return Report(
             connections=options.connections,
             processes=len(self._agents),
@@ -207,16 +232,19 @@ class Run:
             tick_s=options.tick,
             hold_s=options.hold,
             heartbeats_missed=self._broker.log.read_text(encoding="utf-8", errors="replace").count(MISSED),
-            away_s=round(outage.answers - outage.killed, 1),
+            away_s=round(outage.answers - outage.lost, 1),
             broker_start_s=round(start_s, 1),
-            reconnect_p50_s=found.reconnect_s.p50,
-            reconnect_p99_s=found.reconnect_s.p99,
+            reconnect_p50_s=killed.reconnect_s.p50,
+            reconnect_p99_s=killed.reconnect_s.p99,
             broker_rss_mb=self._rss | {"peak": self._resident.peak["broker"]},
             broker_cpu=round(cpu[0], 2),
             agents_cpu=round(cpu[1], 2),
-            rpc_queues=queues,
-            outcome=found,
-            stampede=found.stampede,
+            rpc_queues=queues.count(topology.RPC),
+            publish_gap_s=killed.publish_gap_s,
+            handshakes_per_s_max=killed.handshakes_per_s_max,
+            stampede=killed.stampede,
+            killed=killed,
+            closed=closed,
             load=round(self._load, 2),
         )
 

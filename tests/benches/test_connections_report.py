@@ -8,7 +8,7 @@ from benches.connections.report import Outage, by_jitter, fullest, outcome, spre
 from benches.connections.watched_link import Attempt
 from vmpulse_agent.amqp_link import BACKOFF_MOST_S
 
-OUTAGE = Outage(held_from=100.0, killed=200.0, answers=210.0)
+OUTAGE = Outage(held_from=100.0, lost=200.0, answers=210.0)
 
 
 def held(host: str, *, ended: float = 200.0) -> Attempt:
@@ -31,6 +31,18 @@ def test_a_return_is_counted_from_the_brokers_first_answer() -> None:
     found = outcome([held("a"), refused, back("a", 213.0)], OUTAGE)
     assert (found.reconnect_s.max, found.rpc_back_s.max, found.publish_gap_s.max) == (3.5, 3.7, 16.0)
     assert (found.lost_in_hold, found.attempts_failed, found.handshakes_per_s_max, found.not_back) == (0, 0, 1, 0)
+
+
+def test_one_that_lost_its_connection_later_counts_from_there() -> None:
+    """Where the broker stays and closes one connection after the other."""
+    found = outcome([held("a", ended=212.0), back("a", 213.0)], OUTAGE)
+    assert (found.reconnect_s.max, found.handshakes_by_second) == (1.5, [0] * 13 + [1])
+
+
+def test_the_next_outage_is_another_matter() -> None:
+    """Who comes back only after it did not come back from this one."""
+    attempts = [held("a"), held("b"), back("a", 211.0), back("b", 320.0)]
+    assert outcome(attempts, OUTAGE._replace(until=300.0)).not_back == 1
 
 
 def test_what_ends_in_peace_is_lost() -> None:
