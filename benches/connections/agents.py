@@ -88,10 +88,14 @@ async def serve(agents: Agents, ramp_s: float, records: Path) -> int:
 
 
 def allow_files(count: int) -> None:
-    """Let this process and its children have so many descriptors. Raises ValueError where the machine does not."""
+    """Let this process and its children have so many descriptors. Raises OSError where the machine does not."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < count:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
+    if soft == resource.RLIM_INFINITY or soft >= count:
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (count, max(hard, count)))
+    except ValueError as error:
+        raise OSError(f"{count} open files are needed and {hard} allowed: raise `ulimit -Hn`") from error
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

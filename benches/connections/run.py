@@ -5,45 +5,34 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-import sys
 import time
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final
 
 import aio_pika
-import msgspec
 from msgspec import Struct
 
 from benches import processes
 from benches.chaos.resident import Resident
 from benches.connections.agents import SPARE_FILES, allow_files
+from benches.connections.fleet import NS_PER_S, STARTS_PER_S, AgentProcesses, say
 from benches.connections.report import Outage, Outcome, Spread, outcome
-from benches.connections.watched_link import Attempt
 from vmpulse_agent.amqp_link import BACKOFF_MOST_S
 from vmpulse_contract import topology
 from vmpulse_contract.rights import SIMULATOR, simulator_rights
-from vmpulse_simulator.child_process import ChildProcess
 from vmpulse_simulator.errors import SimulatorError
 from vmpulse_simulator.private_broker import BrokerUser, PrivateBroker
-from vmpulse_simulator.view_api import LOOPBACK
-from vmpulse_simulator.view_process import write_secret
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
     from pathlib import Path
 
 BROKER_FILES_PER_HOST: Final = 2
-STARTS_PER_S: Final = 60.0
-"""Hosts that start in a second: what two cores can connect without falling behind."""
 BACK_S: Final = 180.0
 """Beyond this the fleet will not come back at all: the longest back-off is 15 s."""
-LOOK_S: Final = 0.5
 NOTICED_S: Final = 3.0
 """Until every agent has noticed that its connection is closed, and has told."""
-END_S: Final = 30.0
 MISSED: Final = "missed heartbeats from client"
-NS_PER_S: Final = 1e9
 
 
 class Report(Struct, frozen=True, kw_only=True):
@@ -102,7 +91,7 @@ class Run:
         self._broker = PrivateBroker(root=folder, users=[self._user])
         self._resident = Resident()
         self._rss: dict[str, float] = {}
-        self._agents: list[ChildProcess] = []
+        self._agents = AgentProcesses(folder, options)
         self._load = os.getloadavg()[0]
 
     async def run(self) -> Report:
@@ -115,8 +104,8 @@ class Run:
             await self._declare()
             self._note_memory("empty")
             say(f"connecting {options.connections} agents ...")
-            await self._start_agents(stack)
-            await self._until_serving(options.connections / STARTS_PER_S + BACK_S)
+            await self._agents.start(stack, self._broker.port, self._user.password)
+            await self._agents.until_serving(options.connections / STARTS_PER_S + BACK_S)
             held_from, cpu = await self._hold()
             killed, broker_start_s = await self._kill(held_from)
             settled = await self._until_settled(killed)
@@ -126,7 +115,7 @@ class Run:
             closed = await self._close_all(settled)
             await self._until_settled(closed)
             queues = await asyncio.to_thread(self._broker.ctl, "list_queues", "name")
-            await asyncio.gather(*(agents.end(END_S) for agents in self._agents))
+            await self._agents.end()
             return self._report((killed._replace(until=closed.lost), closed), broker_start_s, cpu, queues)
 
     # --- parts --------------------------------------------------------------------------------------------------
@@ -138,38 +127,6 @@ class Run:
             for exchange in topology.EXCHANGES:
                 await channel.declare_exchange(exchange, aio_pika.ExchangeType.TOPIC, durable=True)
         await asyncio.to_thread(self._broker.flush)
-
-    async def _start_agents(self, stack: AsyncExitStack) -> None:
-        options = self._options
-        secret = self._folder / "simulator.password"
-        write_secret(secret, self._user.password)
-        share = -(-options.connections // options.processes)
-        for number, first in enumerate(range(0, options.connections, share)):
-            words = {
-                "--broker-url": f"amqp://{SIMULATOR}@{LOOPBACK}:{self._broker.port}/",
-                "--broker-password-file": secret,
-                "--first": first,
-                "--hosts": min(share, options.connections - first),
-                "--vms": options.vms,
-                "--tick": options.tick,
-                "--ramp": options.connections / STARTS_PER_S,
-                "--records": self._folder / f"records-{number}.json",
-            }
-            arguments = [str(word) for option in words.items() for word in option]
-            command = (sys.executable, "-m", "benches.connections.agents", *arguments)
-            agents = ChildProcess(command, self._folder / f"agents-{number}.log", os.environ)
-            stack.push_async_callback(agents.kill)
-            await agents.start()
-            self._agents.append(agents)
-
-    async def _until_serving(self, seconds: float) -> None:
-        """Wait until every host can publish and be asked. Raises SimulatorError if one cannot by then."""
-        deadline = time.monotonic() + seconds
-        while (now := sum(map(serving, self._agents))) < self._options.connections:
-            if time.monotonic() > deadline:
-                raise SimulatorError(f"only {now} agents are connected after {seconds:.0f} s")
-            say(f"{now} connected")
-            await asyncio.sleep(LOOK_S)
 
     async def _hold(self) -> tuple[float, tuple[float, float]]:
         """Touch nothing for a while; gives since when, and the cores that broker and agents took."""
@@ -204,7 +161,7 @@ class Run:
 
     async def _until_settled(self, outage: Outage) -> float:
         """Wait until all are back and have said something since; gives when that was."""
-        await self._until_serving(BACK_S)
+        await self._agents.until_serving(BACK_S)
         say(f"all are back {time.monotonic() - outage.answers:.1f} s after the broker")
         await asyncio.sleep(2 * self._options.tick)
         return time.monotonic()
@@ -213,9 +170,8 @@ class Run:
 
     def _cpu(self) -> tuple[float, float]:
         """CPU seconds of the broker and of all agents so far."""
-        pids = [pid for pid in (self._broker.pid, *(agents.pid for agents in self._agents)) if pid is not None]
-        broker, *agents = (processes.usage(pid).cpu_ns / NS_PER_S for pid in pids)
-        return broker, sum(agents)
+        broker = 0.0 if self._broker.pid is None else processes.usage(self._broker.pid).cpu_ns / NS_PER_S
+        return broker, self._agents.cpu_s()
 
     def _note_memory(self, moment: str) -> None:
         if self._broker.pid is not None:
@@ -223,11 +179,14 @@ class Run:
         self._rss[moment] = self._resident.now["broker"]
 
     def _report(self, outages: tuple[Outage, Outage], start_s: float, cpu: tuple[float, float], queues: str) -> Report:
-        attempts, options, outage = self._attempts(), self._options, outages[0]
-        killed, closed = (outcome(attempts, each) for each in outages)
+        attempts, options, outage = self._agents.attempts(), self._options, outages[0]
+        try:
+            killed, closed = (outcome(attempts, each) for each in outages)
+        except ValueError as error:
+            raise SimulatorError(f"there is nothing to report: {error}") from error
         return Report(
             connections=options.connections,
-            processes=len(self._agents),
+            processes=options.processes,
             vms=options.vms,
             tick_s=options.tick,
             hold_s=options.hold,
@@ -247,21 +206,3 @@ class Run:
             closed=closed,
             load=round(self._load, 2),
         )
-
-    def _attempts(self) -> Sequence[Attempt]:
-        files = sorted(self._folder.glob("records-*.json"))
-        return [one for file in files for one in msgspec.json.decode(file.read_bytes(), type=list[Attempt])]
-
-
-def serving(agents: ChildProcess) -> int:
-    """How many hosts of a process serve, by its last word. Raises SimulatorError if it has ended."""
-    if agents.died is not None:
-        raise SimulatorError(f"agents have ended: {agents.last_lines()}")
-    words = agents.last_lines().split()
-    return int(words[-1]) if words and words[-1].isdecimal() else 0
-
-
-def say(words: str) -> None:
-    """Say how far it has come."""
-    sys.stderr.write(f"connections: {words}\n")
-    sys.stderr.flush()
