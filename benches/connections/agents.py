@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from benches.connections.watched_link import WatchedLink, serving
+from benches.connections.watched_link import Notes, WatchedLink, serving
 from vmpulse_agent.host_agent import Timing
 from vmpulse_contract import broker_url
 from vmpulse_simulator.fleet import Fleet
@@ -46,6 +46,7 @@ class Agents:
 
     def __init__(self, hypervisors: Sequence[SimulatedHypervisor], url: BrokerUrl, tick_s: float) -> None:
         self.links = [WatchedLink(url, hypervisor.host) for hypervisor in hypervisors]
+        self._lags: list[tuple[float, float]] = []
         self._lives = [
             HostLife(hypervisor, link, Timing(tick_s=tick_s), {})
             for hypervisor, link in zip(hypervisors, self.links, strict=True)
@@ -63,8 +64,9 @@ class Agents:
         return 1
 
     def write_down(self, records: Path) -> None:
-        """Write down every attempt of every host."""
-        records.write_bytes(msgspec.json.encode([attempt for link in self.links for attempt in link.attempts]))
+        """Write down every attempt of every host, and how late the loop was."""
+        attempts = [attempt for link in self.links for attempt in link.attempts]
+        records.write_bytes(msgspec.json.encode(Notes(attempts, self._lags)))
 
     async def _tell(self) -> None:
         """Say on stdout how many serve, whenever that has changed."""
@@ -75,7 +77,9 @@ class Agents:
                 sys.stdout.write(f"{now}\n")
                 sys.stdout.flush()
                 told = now
+            due = time.monotonic() + TELL_S
             await asyncio.sleep(TELL_S)
+            self._lags.append((due, time.monotonic() - due))
 
 
 async def serve(agents: Agents, ramp_s: float, records: Path) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from benches import processes
-from benches.connections.watched_link import Attempt
+from benches.connections.watched_link import Notes
 from vmpulse_contract.rights import SIMULATOR
 from vmpulse_simulator.child_process import ChildProcess
 from vmpulse_simulator.errors import SimulatorError
@@ -20,7 +20,6 @@ from vmpulse_simulator.view_process import write_secret
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
     from contextlib import AsyncExitStack
     from pathlib import Path
 
@@ -90,10 +89,11 @@ class AgentProcesses:
         pids = [child.pid for child in self._children]
         return sum(processes.usage(pid).cpu_ns for pid in pids if pid is not None) / NS_PER_S
 
-    def attempts(self) -> Sequence[Attempt]:
+    def notes(self) -> Notes:
         """What they wrote down."""
         files = sorted(self._folder.glob("records-*.json"))
-        return [one for file in files for one in msgspec.json.decode(file.read_bytes(), type=list[Attempt])]
+        every = [msgspec.json.decode(file.read_bytes(), type=Notes) for file in files]
+        return Notes([one for its in every for one in its.attempts], [lag for its in every for lag in its.lags])
 
 
 def serving(child: ChildProcess) -> int:

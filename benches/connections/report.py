@@ -15,7 +15,7 @@ from vmpulse_agent.amqp_link import BACKOFF_FIRST_S, BACKOFF_MOST_S
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from benches.connections.watched_link import Attempt
+    from benches.connections.watched_link import Attempt, Notes
 
 WINDOW_S: Final = 1.0
 STAMPEDE: Final = 1.25
@@ -51,6 +51,8 @@ class Outcome(Struct, frozen=True, kw_only=True):
     - ``handshakes_by_second``: the same for each second from the loss on.
     - ``attempts_failed``: those that began when the broker answered again and came to nothing.
     - ``jitter_per_s_max``: attempts in the fullest second, if nothing but the link's back-off and jitter spread them.
+    - ``agents_late_s``: by how much the loop of an agents' process was late at worst. Agents on hosts of their own
+      share no loop: what comes at once because it was late comes so by the bench, and by nothing else.
     - ``not_back``: hosts that had not come back when the next outage began, or the notes end.
     """
 
@@ -62,6 +64,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     handshakes_by_second: list[int]
     attempts_failed: int
     jitter_per_s_max: int
+    agents_late_s: float
     not_back: int
 
     @property
@@ -70,10 +73,10 @@ class Outcome(Struct, frozen=True, kw_only=True):
         return self.handshakes_per_s_max > STAMPEDE * self.jitter_per_s_max
 
 
-def outcome(attempts: Iterable[Attempt], outage: Outage) -> Outcome:
+def outcome(notes: Notes, outage: Outage) -> Outcome:
     """Read the notes. Raises ValueError if there is nothing to measure."""
     hosts: dict[str, list[Attempt]] = {}
-    for attempt in attempts:
+    for attempt in notes.attempts:
         hosts.setdefault(attempt.host, []).append(attempt)
     ways = [way_back(its, outage) for its in hosts.values()]
     late = [one for way in ways for one in way.after]
@@ -88,6 +91,7 @@ def outcome(attempts: Iterable[Attempt], outage: Outage) -> Outcome:
         handshakes_by_second=by_second(let_in, outage.lost),
         attempts_failed=sum(one.began > outage.answers and one.shaken is None for one in late),
         jitter_per_s_max=by_jitter(len(hosts), outage.answers - outage.lost),
+        agents_late_s=round(max((lag for at, lag in notes.lags if outage.lost < at < outage.until), default=0.0), 2),
         not_back=sum(way.took("answering") is None for way in ways),
     )
 

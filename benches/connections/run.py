@@ -179,9 +179,9 @@ class Run:
         self._rss[moment] = self._resident.now["broker"]
 
     def _report(self, outages: tuple[Outage, Outage], start_s: float, cpu: tuple[float, float], queues: str) -> Report:
-        attempts, options, outage = self._agents.attempts(), self._options, outages[0]
+        notes, options, outage = self._agents.notes(), self._options, outages[0]
         try:
-            killed, closed = (outcome(attempts, each) for each in outages)
+            killed, closed = (outcome(notes, each) for each in outages)
         except ValueError as error:
             raise SimulatorError(f"there is nothing to report: {error}") from error
         return Report(

@@ -45,6 +45,13 @@ class Attempt(Struct, kw_only=True, omit_defaults=True):
     ended: float | None = None
 
 
+class Notes(Struct):
+    """What a process writes down: all attempts of its hosts, and (moment, seconds) by which its loop was late."""
+
+    attempts: list[Attempt]
+    lags: list[tuple[float, float]]
+
+
 class WatchedLink(AmqpLink):
     """One host's link; it does what the agent's does, and nothing else.
 

@@ -129,7 +129,7 @@ class Hosts:
         await asyncio.sleep(max(self._place.polls) + MARGIN_S)
 
     async def _until_live(self) -> None:
-        """Wait until the view has all hosts, and has told workers of all that they have: 50,000 events of 250 hosts."""
+        """Wait until the view has all hosts and has told workers of all that they have, which takes longer."""
         url = f"http://{LOOPBACK}:{self._place.api_port}"
         api = ViewApi(url, time.monotonic)
         async with asyncio.timeout(LIVE_S):

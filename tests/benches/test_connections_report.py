@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from benches.connections.report import Outage, by_jitter, fullest, outcome, spread
-from benches.connections.watched_link import Attempt
+from benches.connections import report
+from benches.connections.report import Outage, Outcome, by_jitter, fullest, spread
+from benches.connections.watched_link import Attempt, Notes
 from vmpulse_agent.amqp_link import BACKOFF_MOST_S
 
 OUTAGE = Outage(held_from=100.0, lost=200.0, answers=210.0)
@@ -23,6 +24,11 @@ def back(host: str, began: float) -> Attempt:
     return Attempt(
         host=host, began=began, shaken=began + 0.1, up=began + 0.5, answering=began + 0.7, first_confirm=began + 1.0
     )
+
+
+def outcome(attempts: list[Attempt], outage: Outage, *lags: tuple[float, float]) -> Outcome:
+    """What these notes say of an outage."""
+    return report.outcome(Notes(attempts, list(lags)), outage)
 
 
 def test_a_return_is_counted_from_the_brokers_first_answer() -> None:
@@ -50,6 +56,12 @@ def test_what_ends_in_peace_is_lost() -> None:
     early, lost = held("a", ended=50.0), held("b", ended=150.0)
     found = outcome([early, held("a"), lost, held("b"), back("a", 211.0), back("b", 211.0)], OUTAGE)
     assert found.lost_in_hold == 1
+
+
+def test_how_late_the_agents_were_is_told_of_the_outage_alone() -> None:
+    """By the worst moment of any process."""
+    found = outcome([held("a"), back("a", 211.0)], OUTAGE, (150.0, 9.0), (211.0, 0.1), (212.0, 1.5))
+    assert found.agents_late_s == 1.5
 
 
 def test_who_does_not_come_back_is_told() -> None:
