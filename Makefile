@@ -124,6 +124,10 @@ bench-check: ## a short bench of the agent that fails if a cost is far from its 
 bench-chaos: setup ## break broker, view and agents by a seed, and fail if the view says what is wrong (ARGS are the bench's)
 	@exec $(bin)/python -m benches.chaos $(ARGS)
 
+.PHONY: bench-connections
+bench-connections: setup ## kill the broker of 2,500 agents, and see how they come back, as one JSON line (ARGS are the bench's)
+	@exec $(bin)/python -m benches.connections $(ARGS)
+
 .PHONY: bench-flood
 bench-flood: setup ## have one host say all it can, and fail if that costs the others more than freshness (ARGS are the bench's)
 	@exec $(bin)/python -m benches.flood $(ARGS)
@@ -131,6 +135,10 @@ bench-flood: setup ## have one host say all it can, and fail if that costs the o
 .PHONY: bench-wire
 bench-wire: setup ## what a fleet costs on the wire, beside those that poll, as one JSON line (8 minutes; ARGS=--quick for half of one)
 	@exec $(bin)/python -m benches.wire $(ARGS)
+
+.PHONY: bench-freshness
+bench-freshness: setup ## time changes from hypervisors to the view, workers and streams, beside bare messages and polling, as one JSON line
+	@exec $(bin)/python -m benches.freshness $(ARGS)
 
 .PHONY: bench-soak
 bench-soak: ## let everything run for MINUTES, and fail if a process grows or ends late, or the view is wrong (root; ARGS are the bench's)
