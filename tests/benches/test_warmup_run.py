@@ -1,0 +1,56 @@
+"""The warm-up bench as its user runs it: a tiny fleet, a cold and a warm start, and one line of JSON."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from benches.warmup.report import Report
+from tests.benches.running import bench
+from tests.conftest import require_broker
+from tests.programs import wait_until_none
+
+TINY = ("--hosts=3", "--vms=4", "--tick=1", "--rounds=1", "--large-hosts=0")
+
+
+@pytest.mark.broker
+@pytest.mark.timeout(120)
+def test_a_cold_and_a_warm_start_are_measured(tmp_path: Path) -> None:
+    """The cold one asks each host for its roster and three sections, the warm one for its roster; nothing is left."""
+    require_broker()
+    with bench(tmp_path, "benches.warmup", *TINY) as program:
+        out, err = program.communicate()
+    assert program.returncode == 0, err
+    (fleet,) = msgspec.json.decode(out.splitlines()[-1], type=Report).fleets
+    (cold,), (warm,) = fleet.cold, fleet.warm
+    assert cold.requests == dict.fromkeys(("getRoster", "getConfInfo", "getStatus", "getGuestDetails"), 3)
+    assert (warm.requests, fleet.asked_twice) == ({"getRoster": 3}, 0)
+    assert 0 < warm.bytes < cold.bytes
+    for start in (cold, warm):
+        assert 0 < start.connected_s < start.confirmed_s <= start.done_s
+        assert 0 < start.http_s <= start.shown_s <= start.done_s
+    assert warm.shown_s < cold.shown_s
+    assert (fleet.cold_s, fleet.warm_s, fleet.bytes_cold) == (cold.done_s, warm.done_s, cold.bytes)
+    assert wait_until_none(tmp_path) == []
+    assert [path.name for path in tmp_path.rglob("*")] == [".vmpulse"]
+
+
+def test_a_size_that_cannot_be_is_a_failure(tmp_path: Path) -> None:
+    """A fleet that its own program refuses ends the bench with 1, what that said, and no result."""
+    require_broker()
+    with bench(tmp_path, "benches.warmup", "--hosts=3", "--vms=0", "--tick=1", "--large-hosts=0") as program:
+        out, err = program.communicate(timeout=60)
+    assert (program.returncode, out) == (1, "")
+    assert "the simulated fleet has ended" in err
+
+
+def test_the_command_line_is_checked(tmp_path: Path) -> None:
+    """What is no number of hosts is refused before anything is started."""
+    with bench(tmp_path, "benches.warmup", "--hosts=many") as program:
+        program.communicate(timeout=30)
+    assert program.returncode == 2
+    assert isinstance(program, subprocess.Popen)
+    assert list(tmp_path.iterdir()) == []
