@@ -124,7 +124,7 @@ def test_make_help_lists_the_targets() -> None:
     shown = subprocess.run(("make", "-C", str(ROOT)), capture_output=True, text=True, check=True).stdout
     targets = (
         "setup demo test check lab soak deb fuzz prove lock audit licences clean fmt"
-        " bench-frame bench-agent bench-check bench-chaos bench-flood bench-soak"
+        " bench-frame bench-agent bench-check bench-chaos bench-flood bench-soak bench-warmup bench-reads"
     )
     for target in targets.split():
         assert re.search(rf"^{target}\s", shown, re.MULTILINE), target
