@@ -41,7 +41,9 @@ class Report(Struct, frozen=True, kw_only=True):
     - ``missed_ticks``: messages of hosts that never came to the view while everything went on.
     - ``worst_age_s``: the oldest value that the view had then, of those whose host is heard; a tick and the look's own
       time are usual.
-    - ``idle_cpu_percent``, ``busy_cpu_percent``: of one CPU, the view's process without readers, and with all of them.
+    - ``idle_cpu_percent``: of one CPU, the view's process without readers; ``cpu_percent``: the same with the prober,
+      which alone asks 200 times a second, by what went on beside.
+    - ``idle_share``: of the machine's CPUs, while everything went on.
     """
 
     hosts: int
@@ -63,7 +65,7 @@ class Report(Struct, frozen=True, kw_only=True):
     missed_ticks: int
     worst_age_s: float
     idle_cpu_percent: float
-    busy_cpu_percent: float
+    cpu_percent: dict[str, float]
     idle_share: float
     goals: dict[str, float]
     goals_missed: list[str]

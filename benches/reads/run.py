@@ -69,6 +69,7 @@ class Reads:
         self._view = self._fleet.view(folder, self._port, "--store", str(folder / "view.db"))
         self._reader = Costs(self._port, size, self._cpu_s)
         self._stalls: dict[str, Stalls] = {}
+        self._cpu_percent: dict[str, float] = {}
         self._ages: list[float] = []
 
     async def run(self) -> Report:
@@ -80,11 +81,11 @@ class Reads:
                 await self._probe(kind, self._works(kind))
             await self._follow("subscribers", ())
             idle, before = Idle(), await self._gaps()
-            rate, followed = await self._everything()
+            followed = await self._follow("everything", (*self._works("scrapes"), *self._works("lists")))
             missed_ticks = await self._gaps() - before
-            return self._report(costs, followed, rate, {"missed_ticks": missed_ticks, "idle_share": idle.share()})
+            return self._report(costs, followed, {"missed_ticks": missed_ticks, "idle_share": idle.share()})
 
-    def _report(self, costs: dict[str, Any], followed: Followed, rate: float, more: dict[str, Any]) -> Report:
+    def _report(self, costs: dict[str, Any], followed: Followed, more: dict[str, Any]) -> Report:
         found = costs | more | {"sse_lost": followed.lost}
         found["loop_stall_max_ms"] = max(stall.loop.max or 0.0 for stall in self._stalls.values())
         return Report(
@@ -95,7 +96,7 @@ class Reads:
             stalls=self._stalls,
             followed=followed,
             worst_age_s=max(self._ages),
-            busy_cpu_percent=round(rate * 100, 1),
+            cpu_percent=self._cpu_percent,
             goals=GOALS,
             goals_missed=missed(found),
             **found,
@@ -182,9 +183,10 @@ class Reads:
             prober = await stack.enter_async_context(self._helper("prober", *words))
             for work in (*((self._each_tick(work)) for work in works), self._watch_ages()):
                 await stack.enter_async_context(beside(work))
-            await self._wait(self._seconds)
+            rate = await self._cpu_rate(self._wait(self._seconds))
             self._stalls[kind] = await last_word(prober, Stalls)
-        say(f"beside {kind}: {self._stalls[kind]}")
+        self._cpu_percent[kind] = round(rate * 100, 1)
+        say(f"beside {kind}: {self._stalls[kind]}, CPU {rate:.1%}")
 
     async def _follow(self, kind: str, works: tuple[Callable[[], object], ...]) -> Followed:
         """Have the loop probed while many follow the events, beside other readers."""
@@ -196,12 +198,6 @@ class Reads:
             followed = await last_word(subscribers, Followed)
         say(f"beside {kind}: {followed}")
         return followed
-
-    async def _everything(self) -> tuple[float, Followed]:
-        """All readers at once; gives the view's CPU seconds each second, and what became of the subscribers."""
-        begun, before = time.monotonic(), self._cpu_s()
-        followed = await self._follow("everything", (*self._works("scrapes"), *self._works("lists")))
-        return (self._cpu_s() - before) / (time.monotonic() - begun), followed
 
     async def _each_tick(self, work: Callable[[], object]) -> None:
         while True:
