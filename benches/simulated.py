@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 PROGRAM: Final = (sys.executable, "-m", "vmpulse_simulator", "run")
-STILL: Final = {"change-percent": 0.0, "power-cycle-percent": 0.0, "agent-restart-percent": 0.0, "migrations": 0}
-"""Rates at which nothing happens but that loads go up and down."""
 
 
 class FleetEnded(SimulatorError):
@@ -58,8 +56,9 @@ class SimulatedFleet:
         rights = {SIMULATOR: simulator_rights(), VIEW: view_rights()}
         own = [BrokerUser(name, secrets.token_urlsafe(16), its) for name, its in rights.items()]
         self.broker = PrivateBroker(root=folder, users=[*own, *users])
-        self._secret = folder / "simulator.password"
-        self.process = ChildProcess((*PROGRAM, *self._arguments(rates)), folder / "simulator.log", os.environ)
+        self.secret = folder / "simulator.password"
+        self._rates = rates
+        self._processes: list[ChildProcess] = []
         self._stack = AsyncExitStack()
 
     def view(self, folder: Path, http_port: int, *options: str, broker_port: int | None = None) -> ViewProcess:
@@ -69,17 +68,21 @@ class SimulatedFleet:
 
     def check(self) -> None:
         """Raise FleetEnded if it has."""
-        if self.process.died is not None:
-            words = f"the simulated fleet has ended with status {self.process.died}; its log is {self.process.log}"
-            raise FleetEnded(f"{words}\n{self.process.last_lines()}")
+        for process in self._processes:
+            if process.died is not None:
+                words = f"the simulated fleet has ended with status {process.died}; its log is {process.log}"
+                raise FleetEnded(f"{words}\n{process.last_lines()}")
 
     async def __aenter__(self) -> Self:
         try:
             await self._stack.enter_async_context(self.broker)
-            write_secret(self._secret, self._password(SIMULATOR))
-            self._stack.callback(self._secret.unlink)
-            self._stack.push_async_callback(self.process.kill)  # nobody listens to the goodbyes of thousands of hosts
-            await self.process.start()
+            write_secret(self.secret, self._password(SIMULATOR))
+            self._stack.callback(self.secret.unlink)
+            for number, command in enumerate(self.commands()):
+                process = ChildProcess(command, self.folder / f"simulator-{number}.log", os.environ)
+                self._stack.push_async_callback(process.kill)  # nobody listens to the goodbyes of thousands of hosts
+                await process.start()
+                self._processes.append(process)
         except BaseException:
             await self._stack.aclose()
             raise
@@ -93,15 +96,26 @@ class SimulatedFleet:
     def _password(self, name: str) -> str:
         return next(user.password for user in self.broker.users if user.name == name)
 
-    def _arguments(self, rates: Mapping[str, float]) -> list[str]:
+    @property
+    def address(self) -> str:
+        """Of the broker, for those who speak for the hosts; the password is in ``secret``."""
+        return f"amqp://{SIMULATOR}@{LOOPBACK}:{self.broker.port}/"
+
+    def commands(self) -> list[list[str]]:
+        """The programs that speak for the hosts."""
         options = {
             "hosts": self.size.hosts,
             "vms": self.size.vms,
             "tick": self.size.tick_s,
-            "broker-url": f"amqp://{SIMULATOR}@{LOOPBACK}:{self.broker.port}/",
-            "broker-password-file": self._secret,
+            "broker-url": self.address,
+            "broker-password-file": self.secret,
             "metrics-port": "",
             "loss-percent": 0,
-            **rates,
+            **self._rates,
         }
-        return [f"--{name}={value}" for name, value in options.items()]
+        return [[*PROGRAM, *flags(options)]]
+
+
+def flags(options: Mapping[str, object]) -> list[str]:
+    """Options as a command line has them."""
+    return [f"--{name}={value}" for name, value in options.items()]

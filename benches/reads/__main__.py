@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from benches.program import run_in_folder
+from benches.program import count, run_in_folder
 from benches.reads.run import Reads
 from benches.simulated import Size
 
@@ -43,11 +43,11 @@ async def reads(options: argparse.Namespace, folder: Path) -> int:
 def command_line() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benches.reads", description="Read a view in all ways at once.")
-    parser.add_argument("--hosts", type=int, default=250, help="simulated hosts (default 250)")
-    parser.add_argument("--vms", type=int, default=40, help="VMs on each of them (default 40)")
+    parser.add_argument("--hosts", type=count, default=250, help="simulated hosts (default 250)")
+    parser.add_argument("--vms", type=count, default=40, help="VMs on each of them (default 40)")
     parser.add_argument("--tick", type=float, default=3.0, help="seconds between two frames of a host (default 3)")
     parser.add_argument("--seconds", type=float, default=30.0, help="for each kind of reader (default 30)")
-    parser.add_argument("--subscribers", type=int, default=500, help="of the event stream (default 500)")
+    parser.add_argument("--subscribers", type=count, default=500, help="of the event stream (default 500)")
     parser.add_argument("--quick", action="store_true", help="20 hosts, 6 s for each kind of reader")
     return parser
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from benches.program import run_in_folder
+from benches.program import count, run_in_folder
 from benches.simulated import Size
 from benches.warmup.report import judged
 from benches.warmup.run import WarmupRun
@@ -35,10 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 async def warmup(options: argparse.Namespace, folder: Path) -> int:
     """Run and tell; gives the exit code."""
-    fleets = [await WarmupRun(folder / "fleet", Size(options.hosts, options.vms, options.tick), options.rounds).run()]
+    size = Size(options.hosts, options.vms, options.tick)
+    fleets = [await WarmupRun(folder / "fleet", size, options.rounds, options.latest).run()]
     if options.large_hosts:
         large = Size(options.large_hosts, options.vms, options.large_tick)
-        fleets.append(await WarmupRun(folder / "large", large, options.large_rounds).run())
+        fleets.append(await WarmupRun(folder / "large", large, options.large_rounds, options.latest).run())
     sys.stdout.write(msgspec.json.encode(judged(fleets)).decode() + "\n")
     return 0
 
@@ -46,13 +47,14 @@ async def warmup(options: argparse.Namespace, folder: Path) -> int:
 def command_line() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benches.warmup", description="Start a view cold and warm.")
-    parser.add_argument("--hosts", type=int, default=250, help="simulated hosts (default 250)")
-    parser.add_argument("--vms", type=int, default=40, help="VMs on each of them (default 40)")
+    parser.add_argument("--hosts", type=count, default=250, help="simulated hosts (default 250)")
+    parser.add_argument("--vms", type=count, default=40, help="VMs on each of them (default 40)")
     parser.add_argument("--tick", type=float, default=3.0, help="seconds between two frames of a host (default 3)")
-    parser.add_argument("--rounds", type=int, default=3, help="of a cold and a warm start (default 3)")
+    parser.add_argument("--rounds", type=count, default=3, help="of a cold and a warm start (default 3)")
     parser.add_argument("--large-hosts", type=int, default=2500, help="of the large fleet; 0: none (default 2500)")
-    parser.add_argument("--large-tick", type=float, default=15.0, help="its seconds between two frames (default 15)")
-    parser.add_argument("--large-rounds", type=int, default=1, help="its rounds (default 1)")
+    parser.add_argument("--large-tick", type=float, default=6.0, help="its seconds between two frames (default 6)")
+    parser.add_argument("--large-rounds", type=count, default=1, help="its rounds (default 1)")
+    parser.add_argument("--latest", type=float, default=120.0, help="seconds a start may take at most (default 120)")
     quick = {"hosts": 20, "rounds": 1, "large_hosts": 0}
     parser.add_argument("--quick", action=Quick, nargs=0, const=quick, help="20 hosts, one round, no large fleet")
     return parser

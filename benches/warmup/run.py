@@ -13,8 +13,8 @@ from msgspec import Struct
 from benches import processes
 from benches.chaos.cable import LOOPBACK
 from benches.machine import Idle
-from benches.simulated import STILL, SimulatedFleet
 from benches.warmup.counting_cable import CountingCable
+from benches.warmup.parted_fleet import PartedFleet
 from benches.warmup.report import Start, Warmup, told
 from benches.warmup.request_tap import USER, RequestTap, tap_user
 from vmpulse_simulator.broker_files import free_port_numbers
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 POLLS_PER_VM_S: Final = 5e-6
 """To be asked for its fleet costs a view some microseconds for each VM, so a large one is asked more rarely."""
 POLL_S: Final = 0.05
-LATEST_S: Final = 120.0
-"""A start that takes longer has failed."""
 BEGIN_PER_HOST_S: Final = 0.2
 """A fleet of thousands of hosts takes minutes to begin, which is the simulator's affair."""
 STATES: Final = ("connected_s", "http_s", "confirmed_s", "shown_s", "fresh_s", "ready_s")
@@ -58,14 +56,15 @@ class WarmupRun:
         folder: for everything that is written.
         size: of the fleet.
         rounds: how often it is started with an empty store, and then with its own.
+        latest_s: a start that takes longer has failed.
     """
 
-    def __init__(self, folder: Path, size: Size, rounds: int) -> None:
+    def __init__(self, folder: Path, size: Size, rounds: int, latest_s: float) -> None:
         self._folder = folder
         self._size = size
         self._rounds = rounds
-        self._latest_s = LATEST_S
-        self._fleet = SimulatedFleet(folder, size, STILL, [tap_user()])
+        self._latest_s = latest_s
+        self._fleet = PartedFleet(folder, size, {}, [tap_user()])
         (self._port,) = free_port_numbers(1)
         self._api = ViewApi(f"http://{LOOPBACK}:{self._port}", time.monotonic)
 
@@ -75,9 +74,10 @@ class WarmupRun:
         warm: list[Start] = []
         async with self._fleet, RequestTap(self._fleet.broker.url(USER)) as tap:
             say(f"waiting for {self._size.hosts} hosts with {self._size.vms} VMs each ...")
-            self._latest_s += BEGIN_PER_HOST_S * self._size.hosts
+            begin_s = BEGIN_PER_HOST_S * self._size.hosts
+            self._latest_s += begin_s
             await self._start("settling", tap)
-            self._latest_s = LATEST_S
+            self._latest_s -= begin_s
             for number in range(1, self._rounds + 1):
                 await tap.delete_view_queue()
                 store = self._folder / f"view-{number}.db"

@@ -99,9 +99,18 @@ class FleetAgents:
         url: the broker; its user may speak for every host (tag ``impersonator``).
         timing: of each agent.
         loss: share of the messages that is lost while ``publisher.losing``.
+        stagger_s: seconds between the starts of two agents; None: they are spread over a tick.
     """
 
-    def __init__(self, fleet: Fleet, url: BrokerUrl, *, timing: Timing | None = None, loss: float = 0.0) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        url: BrokerUrl,
+        *,
+        timing: Timing | None = None,
+        loss: float = 0.0,
+        stagger_s: float | None = None,
+    ) -> None:
         self.link = AmqpLink(url, CONNECTION, declare=True)
         self.publisher = LossyPublisher(self.link, fleet.seed, loss)
         timing = timing or Timing()
@@ -109,7 +118,7 @@ class FleetAgents:
             HostLife(hypervisor, self.publisher, timing, {"cluster": f"cluster-{index // 20:02d}"})
             for index, hypervisor in enumerate(fleet.hypervisors)
         ]
-        self._stagger_s = timing.tick_s / (len(self.lives) or 1)
+        self._stagger_s = timing.tick_s / (len(self.lives) or 1) if stagger_s is None else stagger_s
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._restarts: dict[int, asyncio.Task[None]] = {}
         self._hurry = asyncio.Event()
