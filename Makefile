@@ -145,6 +145,14 @@ bench-soak: ## let everything run for MINUTES, and fail if a process grows or en
 	@$(bootstrap) lab
 	@exec $(bin)/python -m benches.soak --minutes $(MINUTES) $(ARGS)
 
+.PHONY: bench-warmup
+bench-warmup: setup ## how long a view takes to be of use after its start, as one JSON line (ARGS are the bench's)
+	@exec $(bin)/python -m benches.warmup $(ARGS)
+
+.PHONY: bench-reads
+bench-reads: setup ## what readers cost a view and each other, as one JSON line (ARGS are the bench's)
+	@exec $(bin)/python -m benches.reads $(ARGS)
+
 .PHONY: fmt
 fmt: setup ## format, and mend what the linter can mend
 	@$(bin)/ruff check --fix --exit-zero --quiet

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import secrets
 import shutil
 import sys
@@ -43,3 +44,11 @@ def fail(name: str, words: str) -> int:
     """Say what is wrong, and give the exit code."""
     sys.stderr.write(f"benches.{name}: {words}\n")
     return EXIT_WRONG
+
+
+def count(text: str) -> int:
+    """Read an option that is a count, of at least one."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not allowed; allowed: 1 or more")
+    return number

@@ -18,6 +18,7 @@ from vmpulse_consumers.http.certificate import Certificate
 from vmpulse_consumers.http.token_file import TokenFile
 from vmpulse_consumers.service import ViewService
 from vmpulse_consumers.settings import VIEW_PREFIX, ViewSettings
+from vmpulse_consumers.settling import Settling
 from vmpulse_consumers.store import Keeper
 from vmpulse_contract.broker_url import is_loopback
 from vmpulse_contract.errors import SettingsError
@@ -121,6 +122,7 @@ async def _serve(settings: ViewSettings, url: BrokerUrl) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(_keep_told(service))
         await service.restore()
+        group.create_task(Settling(service.view).run())
         guarded = Guarded(app, tokens, clock)
         group.create_task(serve_on(guarded, listener, None if certificate is None else certificate.context))
         if certificate is not None:

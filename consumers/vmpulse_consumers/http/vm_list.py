@@ -14,6 +14,7 @@ from vmpulse_consumers.http.census import FRESHNESS, Census
 from vmpulse_consumers.http.host_list import labelled
 from vmpulse_consumers.http.queries import STATUSES, VmQuery
 from vmpulse_consumers.http.refusals import Refused
+from vmpulse_consumers.http.vm_rows import vm_rows
 from vmpulse_consumers.view.host import WIDTH
 from vmpulse_consumers.view.rows import VmRow, name_of, vm_row
 from vmpulse_contract.identity import vm_id, vm_text
@@ -65,7 +66,7 @@ def _filtered(query: VmQuery) -> bool:
 
 
 def _page(view: View, now: float, query: VmQuery, total: int, ids: list[VmId]) -> VmPage:
-    rows = [vm_row(view, now, view.vms[vm], with_sections=query.sections) for vm in ids]
+    rows = vm_rows(view, now, [view.vms[vm] for vm in ids], with_sections=query.sections)
     return VmPage(total, query.limit, query.offset, rows)
 
 

@@ -58,7 +58,7 @@ class Sections(Struct, frozen=True, kw_only=True, omit_defaults=True, rename=_wi
     guest_details: GuestDetails | None = None
 
 
-class VmRow(Struct, frozen=True, kw_only=True, omit_defaults=True, rename=_wire_name):
+class VmRow(Struct, frozen=True, kw_only=True, omit_defaults=True, rename=_wire_name, gc=False):
     """One VM. CPU in percent of one CPU, memory in percent, times in seconds, hashes as 16 hex digits."""
 
     id: str
@@ -164,10 +164,10 @@ def vm_row(view: View, now: float, vm: Vm, *, with_sections: bool = False, with_
         cpu_sys=_tenths(int(runtime.cpu_sys[at])),
         mem_usage=_known_8(int(runtime.mem_usage[at])),
         elapsed_time=elapsed_of(host, row, now),
-        hashes=_hashes(host, row),
-        repairing=_repairing(host, row),
+        hashes=hashes_of(host, row),
+        repairing=repairing_of(host, row),
         split_brain=vm.id in view.split,
-        sections=_sections(host, row) if with_sections else None,
+        sections=sections_of(host, row) if with_sections else None,
         claims=_claims(view, vm, now) if with_claims else (),
     )
 
@@ -226,14 +226,16 @@ def _known_8(value: int) -> int | None:
     return None if value == UNKNOWN_8 else value
 
 
-def _hashes(host: Host, row: int) -> dict[str, str]:
+def hashes_of(host: Host, row: int) -> dict[str, str]:
+    """The announced hashes of the VM in a host's *row*, by section; what is absent is not in it."""
     announced = host.announced[row * WIDTH : (row + 1) * WIDTH]
     return {
         section.label: f"{value:016x}" for section, value in zip(Section, announced, strict=True) if value != ABSENT
     }
 
 
-def _repairing(host: Host, row: int) -> tuple[str, ...]:
+def repairing_of(host: Host, row: int) -> tuple[str, ...]:
+    """The sections of the VM in a host's *row* whose announced hash is not held."""
     base = row * WIDTH
     return tuple(
         section.label for section in BODIED if host.announced[base + section] not in {ABSENT, host.held[base + section]}
@@ -251,7 +253,8 @@ def _decoded(host: Host, row: int, section: Section) -> sections.SectionBody | N
         return None
 
 
-def _sections(host: Host, row: int) -> Sections:
+def sections_of(host: Host, row: int) -> Sections:
+    """What is held of the VM in a host's *row*."""
     info, status, details = (_decoded(host, row, section) for section in BODIED)
     return Sections(
         info=info if isinstance(info, Info) else None,

@@ -9,12 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.consumers.http.stocked_view import ALPHA_UUID, Fleet, Guest, guest_id, large_fleet, run_twice
+from tests.consumers.http.stocked_view import ALPHA_UUID, Fleet, Guest, guest_id, large_fleet, run_twice, small_fleet
 from vmpulse_consumers.http import census
 from vmpulse_consumers.http.queries import VmQuery
 from vmpulse_consumers.http.vm_list import page_of_ids, vm_page
+from vmpulse_consumers.http.vm_rows import vm_rows
+from vmpulse_consumers.view.host import WIDTH
 from vmpulse_consumers.view.rows import fleet_row, vm_row
 from vmpulse_contract.identity import HostId, VmId, vm_text
+from vmpulse_contract.sections import ABSENT, Section
 from vmpulse_contract.values import VmStatus
 
 API = "/api/v1/vms"
@@ -280,6 +283,7 @@ def test_arrays_and_rows_say_the_same() -> None:
     arrays = [found.cpu_user(), found.cpu_sys(), found.mem_usage(), found.elapsed(), found.age()]
     rows = [vm_row(view, now, view.vms[vm]) for vm in found.vms]
     assert {row.freshness for row in rows} == set(census.FRESHNESS)
+    assert vm_rows(view, now, [view.vms[vm] for vm in found.vms]) == rows
     assert sorted(found.vms) == sorted(view.vms)
     assert [found.hosts[host].id for host in found.host.tolist()] == [row.host for row in rows]
     assert [VmStatus(code).label for code in found.status().tolist()] == [row.status for row in rows]
@@ -298,3 +302,19 @@ def test_order_holds_over_a_large_fleet() -> None:
     cpu = [(row.cpu_user or 0) + (row.cpu_sys or 0) for row in page.vms]
     assert len(cpu) == 160
     assert cpu == sorted(cpu, reverse=True)
+
+
+def test_a_page_and_rows_say_the_same() -> None:
+    """Rows of a page are those that are given one by one, with sections, with hashes that are absent or not held."""
+    fleet = small_fleet()
+    run_twice(fleet)
+    alpha, beta, gamma = fleet.view.hosts.values()
+    alpha.announced[Section.CONFIG] = beta.announced[Section.STATUS] = ABSENT
+    beta.held[WIDTH + Section.GUEST_DETAILS] = 7
+    gamma.offset = None
+    vms, now = list(fleet.view.vms.values()), fleet.now + 1.2345
+    rows = [vm_row(fleet.view, now, vm, with_sections=True) for vm in vms]
+    assert vm_rows(fleet.view, now, vms, with_sections=True) == rows
+    assert {row.repairing for row in rows} == {(), ("guestDetails",)}
+    assert {len(row.hashes) for row in rows} == {3, 4}
+    assert {row.split_brain for row in rows} == {True, False}

@@ -1,0 +1,73 @@
+"""How long a view takes to be of use after its start: ``python -m benches.warmup``; ``--quick`` for a small fleet.
+
+A real RabbitMQ, the real agents of simulated hosts of which nothing changes but the load, and ``vmpulse view``, started
+with an empty store and no queue (cold), ended, and started over its store at once (warm), some rounds of both. Then
+the same with a large fleet. A relay counts the bytes to and from the broker, and a queue of the bench's own beside the
+hosts' sees each request.
+
+Progress goes to stderr, and what was found to stdout, as one line of JSON (`report.Report`). Exit codes: 0, it was
+measured; 1, a part could not run; 2, the command line is wrong; 3, told to end early.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from benches.program import count, run_in_folder
+from benches.simulated import Size
+from benches.warmup.report import judged
+from benches.warmup.run import WarmupRun
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the bench; gives the exit code."""
+    options = command_line().parse_args(arguments)
+    return run_in_folder("warmup", lambda folder: warmup(options, folder))
+
+
+async def warmup(options: argparse.Namespace, folder: Path) -> int:
+    """Run and tell; gives the exit code."""
+    size = Size(options.hosts, options.vms, options.tick)
+    fleets = [await WarmupRun(folder / "fleet", size, options.rounds, options.latest).run()]
+    if options.large_hosts:
+        large = Size(options.large_hosts, options.vms, options.large_tick)
+        fleets.append(await WarmupRun(folder / "large", large, options.large_rounds, options.latest).run())
+    sys.stdout.write(msgspec.json.encode(judged(fleets)).decode() + "\n")
+    return 0
+
+
+def command_line() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m benches.warmup", description="Start a view cold and warm.")
+    parser.add_argument("--hosts", type=count, default=250, help="simulated hosts (default 250)")
+    parser.add_argument("--vms", type=count, default=40, help="VMs on each of them (default 40)")
+    parser.add_argument("--tick", type=float, default=3.0, help="seconds between two frames of a host (default 3)")
+    parser.add_argument("--rounds", type=count, default=3, help="of a cold and a warm start (default 3)")
+    parser.add_argument("--large-hosts", type=int, default=2500, help="of the large fleet; 0: none (default 2500)")
+    parser.add_argument("--large-tick", type=float, default=6.0, help="its seconds between two frames (default 6)")
+    parser.add_argument("--large-rounds", type=count, default=1, help="its rounds (default 1)")
+    parser.add_argument("--latest", type=float, default=120.0, help="seconds a start may take at most (default 120)")
+    quick = {"hosts": 20, "rounds": 1, "large_hosts": 0}
+    parser.add_argument("--quick", action=Quick, nargs=0, const=quick, help="20 hosts, one round, no large fleet")
+    return parser
+
+
+class Quick(argparse.Action):
+    """Sets several options at once; those that come later on the command line go before."""
+
+    def __call__(self, _parser: object, namespace: argparse.Namespace, *_: object) -> None:
+        """Set them."""
+        for name, value in (self.const or {}).items():
+            setattr(namespace, name, value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
