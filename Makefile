@@ -133,6 +133,10 @@ bench-soak: ## let everything run for MINUTES, and fail if a process grows or en
 	@$(bootstrap) lab
 	@exec $(bin)/python -m benches.soak --minutes $(MINUTES) $(ARGS)
 
+.PHONY: bench-ingest
+bench-ingest: setup ## the view's CPU time for a message beside that of an empty callback, as one JSON line (ARGS are the bench's)
+	@exec $(bin)/python -m benches.ingest $(ARGS)
+
 .PHONY: fmt
 fmt: setup ## format, and mend what the linter can mend
 	@$(bin)/ruff check --fix --exit-zero --quiet
