@@ -137,6 +137,10 @@ bench-soak: ## let everything run for MINUTES, and fail if a process grows or en
 bench-ingest: setup ## the view's CPU time for a message beside that of an empty callback, as one JSON line (ARGS are the bench's)
 	@exec $(bin)/python -m benches.ingest $(ARGS)
 
+.PHONY: bench-scale
+bench-scale: setup ## grow a fleet to a million VMs on one view, and tell how large it may be, as one JSON line (ARGS are the bench's)
+	@exec $(bin)/python -m benches.scale $(ARGS)
+
 .PHONY: fmt
 fmt: setup ## format, and mend what the linter can mend
 	@$(bin)/ruff check --fix --exit-zero --quiet
