@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from benches.scale.watched_view import Look
 
 SEED: Final = 1
-TICK_S: Final = 3.0
+USUAL: Final = Rhythm()
 MEETING: Final = Rhythm(tick_s=6.0, changes_a_minute=0.0)
 """While hosts are met they speak as seldom as they may without being late."""
 LOOK_S: Final = 1.0
@@ -99,14 +99,14 @@ class Scale:
         options = self._options
         small = min(options.small, options.hosts)
         await self._meet(small)
-        await self._measure(small, options.stage_seconds, Rhythm(TICK_S * small / options.hosts))
-        await self._measure(small, options.stage_seconds, Rhythm(TICK_S))
+        await self._measure(small, options.stage_seconds, USUAL.faster(options.hosts / small))
+        await self._measure(small, options.stage_seconds, USUAL)
         for hosts in sorted({*(size for size in options.ladder if small < size < options.hosts), options.hosts}):
             if not await self._meet(hosts):
                 say(f"the view did not come to know {hosts} hosts: no larger fleet is tried")
                 return
             last = hosts == options.hosts
-            await self._measure(hosts, options.seconds if last else options.stage_seconds, Rhythm(TICK_S))
+            await self._measure(hosts, options.seconds if last else options.stage_seconds, USUAL)
 
     # --- parts of a stage ---------------------------------------------------------------------------------------
 
@@ -129,7 +129,7 @@ class Scale:
         self._depth.depths.clear()
         self._cadence.late_s = 0.0
         self._cadence.speak(hosts, rhythm)
-        await asyncio.sleep(TICK_S)  # a whole tick first: before that ages are those of a pause
+        await asyncio.sleep(USUAL.tick_s)  # a whole tick first: before that ages are those of a pause
         looks = [await self._looks.next()]
         used = self._used()
         while looks[-1].at - looks[0].at < seconds:

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from benches.streamed.fleet import StreamedFleet
     from vmpulse_contract.broker_url import BrokerUrl
 
-REPORT_S: Final = 300.0
-"""Each host says its roster and its device statistics so often: the agent's settings."""
 STEP_S: Final = 0.01
 """How often what is due is said."""
 CHUNK: Final = 100
@@ -25,10 +23,19 @@ END_S: Final = 5.0
 
 
 class Rhythm(NamedTuple):
-    """How often things are said: seconds between two frames of a host; share of the VMs that change in a minute."""
+    """How often things are said.
+
+    ``tick_s``: seconds between two frames of a host; ``changes_a_minute``: share of the VMs that change in a minute;
+    ``report_s``: seconds between two rosters of a host, and between two of its device statistics.
+    """
 
     tick_s: float = 3.0
     changes_a_minute: float = 0.01
+    report_s: float = 300.0
+
+    def faster(self, times: float) -> Rhythm:
+        """Everything so many times as often: the same mix."""
+        return Rhythm(self.tick_s / times, self.changes_a_minute * times, self.report_s / times)
 
 
 class Due:
@@ -51,7 +58,7 @@ def spoken(fleet: StreamedFleet, hosts: int, rhythm: Rhythm, now: float) -> Call
     frames = Due(hosts / rhythm.tick_s, now)
     changes = Due(hosts * fleet.vms_per_host * rhythm.changes_a_minute / 60, now)
     # Hosts in an order of their own, so that one that says its frame does not say everything else as well.
-    rosters, devices = Due(hosts / REPORT_S, now), Due(hosts / REPORT_S, now)
+    rosters, devices = Due(hosts / rhythm.report_s, now), Due(hosts / rhythm.report_s, now)
 
     def due(at: float) -> Iterator[bytes]:
         yield from _frames(fleet, hosts, frames.take(at))
