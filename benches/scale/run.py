@@ -20,7 +20,6 @@ from benches.streamed.answering import Answering
 from benches.streamed.cadence import Cadence, Rhythm
 from benches.streamed.fleet import StreamedFleet
 from benches.streamed.templates import templates
-from vmpulse_consumers.view.host import REMEASURE_SLOW_S
 from vmpulse_contract import broker_url
 from vmpulse_contract.rights import SIMULATOR, VIEW, simulator_rights, view_rights
 from vmpulse_contract.topology import Kind
@@ -40,8 +39,6 @@ USUAL: Final = Rhythm()
 MEETING: Final = Rhythm(tick_s=6.0, changes_a_minute=0.0)
 """While hosts are met they speak as seldom as they may without being late."""
 LOOK_S: Final = 1.0
-SETTLED_S: Final = REMEASURE_SLOW_S + 2.0
-"""Nothing asked for so long: the view holds what there is, and has measured clocks anew that it could not at first."""
 BEGIN_S: Final = 60.0
 MEET_S: Final = 0.08
 """So long for each host: several times what it took here."""
@@ -116,7 +113,7 @@ class Scale:
         self._cadence.speak(hosts, MEETING)
 
         def known(look: Look) -> bool:
-            return look.live == hosts and not look.asking and self._answering.idle_s() > SETTLED_S
+            return look.live == hosts and not look.asking and self._answering.idle_s() > self._options.settled
 
         met = await self._looks.until(known, BEGIN_S + MEET_S * hosts)
         self._meeting_s += time.monotonic() - began

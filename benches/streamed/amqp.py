@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 from typing import TYPE_CHECKING, Final
 
 from pamqp import body, commands, frame, header
@@ -12,7 +14,6 @@ from vmpulse_contract import topology
 from vmpulse_contract.topology import EXCHANGES, Queue
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Iterator
 
     from vmpulse_agent.session import Outgoing
@@ -43,6 +44,12 @@ def publish(exchange: str, key: str, its: commands.Basic.Properties, content: by
 def open_channel(url: BrokerUrl) -> socket.socket:
     """Open a connection with one channel, without confirms. Raises OSError."""
     return connection(url.port, url.user, url.password)
+
+
+def hang_up(opened: socket.socket) -> None:
+    """End a connection, so that a thread that reads or writes it goes on; closing alone would leave it waiting."""
+    with contextlib.suppress(OSError):
+        opened.shutdown(socket.SHUT_RDWR)
 
 
 def declare(opened: socket.socket, exchanges: tuple[str, ...] = EXCHANGES) -> None:

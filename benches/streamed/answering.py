@@ -52,8 +52,9 @@ class Answering:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._socket.close()
+        amqp.hang_up(self._socket)
         self._thread.join(END_S)
+        self._socket.close()
 
     def idle_s(self) -> float:
         """How long nobody has asked anything."""

@@ -119,8 +119,9 @@ class Cadence:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._end.set()
-        self._socket.close()
+        amqp.hang_up(self._socket)
         self._thread.join(END_S)
+        self._socket.close()
 
     def _run(self) -> None:
         step = time.monotonic()
