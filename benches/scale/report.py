@@ -28,7 +28,8 @@ class Stage(Struct, frozen=True, kw_only=True):
       side; None: nothing was seen.
     - ``backlog_max``: messages in the view's queue.
     - ``view_us_per_message``: CPU time of the view's process, for all kinds of messages together.
-    - ``cpu``: share of a CPU that the view, the broker and the load used.
+    - ``cpu``: share of a CPU that the view, the broker and the load used, and everything else on the machine: where
+      that is not small, ages and missed ticks are the machine's and not the view's.
     - ``load_late_s``: the most that something was said too late, because the load or the broker fell behind.
     """
 

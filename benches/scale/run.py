@@ -162,7 +162,8 @@ class Scale:
 
     def _used(self) -> dict[str, int]:
         pids = {"view": self._view.pid, "broker": self._broker.pid, "load": os.getpid()}
-        return {name: processes.usage(pid).cpu_ns for name, pid in pids.items() if pid is not None}
+        ours = {name: processes.usage(pid).cpu_ns for name, pid in pids.items() if pid is not None}
+        return ours | {"others": processes.machine_cpu_ns() - sum(ours.values())}
 
     def _report(self, empty_mib: float) -> Report:
         last, (paced, slow) = self._stages[-1], self._stages[:2]
