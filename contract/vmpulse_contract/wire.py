@@ -154,11 +154,7 @@ def check_texts(value: object, where: str) -> None:
         if len(value) > limits.TEXT_CHARACTERS.maximum:
             raise TextTooLong(len(value), where)
     elif isinstance(value, msgspec.Struct):
-        for name in value.__struct_fields__:
-            item = getattr(value, name)
-            # Statistics are numbers, most of them absent: a call and a path for each took a tenth of a view's time.
-            if type(item) not in _WITHOUT_TEXT:
-                check_texts(item, f"{where}.{name}")
+        _check_fields(value, where)
     elif isinstance(value, tuple):
         for item in value:
             # Lists of applications are nearly all that is checked here: a call for each cost 5 % of a simulated fleet.
@@ -168,3 +164,11 @@ def check_texts(value: object, where: str) -> None:
         for key, item in value.items():
             check_texts(key, where)
             check_texts(item, where)
+
+
+def _check_fields(value: msgspec.Struct, where: str) -> None:
+    for name in value.__struct_fields__:
+        item = getattr(value, name)
+        # Statistics are numbers, most of them absent: a call and a path for each took a tenth of a view's time.
+        if type(item) not in _WITHOUT_TEXT:
+            check_texts(item, f"{where}.{name}")
