@@ -30,6 +30,7 @@ class Stage(Struct, frozen=True, kw_only=True):
     - ``view_us_per_message``: CPU time of the view's process, for all kinds of messages together.
     - ``cpu``: share of a CPU that the view, the broker and the load used, and everything else on the machine: where
       that is not small, ages and missed ticks are the machine's and not the view's.
+    - ``asked``: questions that the view put to hosts meanwhile; each costs it as much as ten frames.
     - ``load_late_s``: the most that something was said too late, because the load or the broker fell behind.
     """
 
@@ -44,6 +45,7 @@ class Stage(Struct, frozen=True, kw_only=True):
     backlog_max: int
     view_us_per_message: float
     cpu: dict[str, float]
+    asked: int
     load_late_s: float
 
     @property
@@ -117,6 +119,7 @@ def stage_of(
         backlog_max=backlog_max,
         view_us_per_message=round((last.cpu_ns - first.cpu_ns) / messages / 1000, 1),
         cpu={name: round(spent / 1e9 / seconds, 3) for name, spent in cpu_ns.items()},
+        asked=last.relists + last.repairs - first.relists - first.repairs,
         load_late_s=round(late_s, 2),
     )
 

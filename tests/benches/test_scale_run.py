@@ -88,6 +88,7 @@ def test_goals_are_named_that_were_missed() -> None:
         backlog_max=0,
         view_us_per_message=100.0,
         cpu={"view": 0.8},
+        asked=0,
         load_late_s=0.0,
     )
     good = Report(
