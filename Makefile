@@ -153,6 +153,14 @@ bench-warmup: setup ## how long a view takes to be of use after its start, as on
 bench-reads: setup ## what readers cost a view and each other, as one JSON line (ARGS are the bench's)
 	@exec $(bin)/python -m benches.reads $(ARGS)
 
+.PHONY: bench-ingest
+bench-ingest: setup ## the view's CPU time for a message beside that of an empty callback, as one JSON line (ARGS are the bench's)
+	@exec $(bin)/python -m benches.ingest $(ARGS)
+
+.PHONY: bench-scale
+bench-scale: setup ## grow a fleet to a million VMs on one view, and tell how large it may be, as one JSON line (ARGS are the bench's)
+	@exec $(bin)/python -m benches.scale $(ARGS)
+
 .PHONY: fmt
 fmt: setup ## format, and mend what the linter can mend
 	@$(bin)/ruff check --fix --exit-zero --quiet

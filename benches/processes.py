@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 PROC: Final = Path("/proc")
 TICK_NS: Final = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+STAT_FIELDS: Final = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
 MEMORY: Final = {"VmRSS": "rss_mib", "Pss": "pss_mib", "Threads": "threads"}
 
 
@@ -29,6 +30,12 @@ def usage(pid: int) -> Usage:
     """Add up the threads. ``schedstat`` counts nanoseconds, ``stat`` only ticks of 10 ms; not every kernel has it."""
     tasks = list((PROC / str(pid) / "task").iterdir())
     return Usage(sum(map(_cpu_ns, tasks)), sum(map(_wakes, tasks)))
+
+
+def machine_cpu_ns() -> int:
+    """CPU time of everything on the machine since it booted, but for waiting."""
+    fields = dict(zip(STAT_FIELDS, map(int, (PROC / "stat").read_text().split()[1:]), strict=False))
+    return TICK_NS * sum(fields[name] for name in STAT_FIELDS if name not in {"idle", "iowait"})
 
 
 def memory(pid: int) -> dict[str, float]:

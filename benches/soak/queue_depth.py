@@ -34,10 +34,15 @@ class QueueDepth:
     """Asks a broker, which has to know the watcher and to have the queue, from entering to leaving the context.
 
     What the view was given and has not acknowledged yet, some hundred messages at most, does not count.
+
+    Args:
+        broker: whom to ask.
+        name: of the queue.
     """
 
-    def __init__(self, broker: PrivateBroker) -> None:
+    def __init__(self, broker: PrivateBroker, name: str = NAME) -> None:
         self.depths: list[int] = []
+        self._name = name
         self._url = broker.url(USER)
         self._connection: AbstractConnection | None = None
         self._channel: AbstractChannel | None = None
@@ -45,7 +50,7 @@ class QueueDepth:
     async def measure(self) -> None:
         """Ask once."""
         assert self._channel is not None, "not entered"
-        queue = await self._channel.declare_queue(NAME, passive=True)
+        queue = await self._channel.declare_queue(self._name, passive=True)
         self.depths.append(queue.declaration_result.message_count or 0)
 
     def report(self, warm_up: float) -> Queue:

@@ -7,6 +7,7 @@ arrays may be longer than we know, so that hosts can be upgraded one by one; typ
 
 from __future__ import annotations
 
+from types import NoneType
 from typing import Final, TypeVar
 
 import msgpack
@@ -20,6 +21,8 @@ VERSION: Final = 1
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _CANONICAL: Final = msgspec.msgpack.Encoder(order="sorted")
+
+_WITHOUT_TEXT: Final = frozenset({NoneType, bool, int, float})
 
 T = TypeVar("T")
 
@@ -151,8 +154,7 @@ def check_texts(value: object, where: str) -> None:
         if len(value) > limits.TEXT_CHARACTERS.maximum:
             raise TextTooLong(len(value), where)
     elif isinstance(value, msgspec.Struct):
-        for name in value.__struct_fields__:
-            check_texts(getattr(value, name), f"{where}.{name}")
+        _check_fields(value, where)
     elif isinstance(value, tuple):
         for item in value:
             # Lists of applications are nearly all that is checked here: a call for each cost 5 % of a simulated fleet.
@@ -162,3 +164,11 @@ def check_texts(value: object, where: str) -> None:
         for key, item in value.items():
             check_texts(key, where)
             check_texts(item, where)
+
+
+def _check_fields(value: msgspec.Struct, where: str) -> None:
+    for name in value.__struct_fields__:
+        item = getattr(value, name)
+        # Statistics are numbers, most of them absent: a call and a path for each took a tenth of a view's time.
+        if type(item) not in _WITHOUT_TEXT:
+            check_texts(item, f"{where}.{name}")

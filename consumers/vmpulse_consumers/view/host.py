@@ -328,7 +328,8 @@ class Host:
         if self.announced[at] != value:
             self.announced[at], self.digest = value, None
             self.crowded.discard((vm, section))
-        self.section_as_of[vm, section] = as_of
+        # Under our own object for the id: that of the message would be kept for each section of each VM.
+        self.section_as_of[self.vms[row], section] = as_of
         return True
 
     def hold(self, vm: VmId, section: Section, value: int, body: bytes, bodies: Bodies) -> bool:

