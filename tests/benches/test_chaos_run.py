@@ -26,6 +26,7 @@ def short_seed(kind: Kind) -> int:
 
 @pytest.mark.broker
 @pytest.mark.timeout(120)
+@pytest.mark.long
 def test_a_killed_view_comes_to_say_the_truth_again(tmp_path: Path) -> None:
     """The last line is the report, of which nothing is wrong, and no process and no file is left."""
     require_broker()

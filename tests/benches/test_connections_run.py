@@ -18,6 +18,7 @@ SMALL = ("benches.connections", "--connections=6", "--processes=2", "--tick=1")
 
 @pytest.mark.broker
 @pytest.mark.timeout(120)
+@pytest.mark.long
 def test_agents_come_back_after_their_broker_was_killed(tmp_path: Path) -> None:
     """Each is held in peace, and back some time after the broker; nothing is left of the run."""
     require_broker()

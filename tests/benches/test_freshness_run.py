@@ -18,6 +18,7 @@ SMALL = ("benches.freshness", "--hosts=4", "--vms=10", "--watched=2")
 
 @pytest.mark.broker
 @pytest.mark.timeout(120)
+@pytest.mark.long
 def test_changes_are_timed_on_their_way(tmp_path: Path) -> None:
     """Everybody sees every change, the stages follow on each other, and polling takes about half its period."""
     require_broker()

@@ -22,6 +22,7 @@ SMALL = ("benches.ingest", "--hosts=3", "--vms=4", "--ticks=200", "--rounds=2")
 
 @pytest.mark.broker
 @pytest.mark.timeout(120)
+@pytest.mark.long
 def test_every_reader_takes_every_message(tmp_path: Path) -> None:
     """The last line is the report; a reader that got less would have ended the run with 1."""
     require_broker()
@@ -41,6 +42,7 @@ def test_every_reader_takes_every_message(tmp_path: Path) -> None:
 
 @pytest.mark.broker
 @pytest.mark.timeout(60)
+@pytest.mark.long
 def test_it_ends_with_everything_when_told(tmp_path: Path) -> None:
     """Told to end, it says no figures and is no success."""
     require_broker()

@@ -17,6 +17,7 @@ TINY = ("--hosts=3", "--vms=20", "--tick=1", "--seconds=3", "--subscribers=20")
 
 @pytest.mark.broker
 @pytest.mark.timeout(120)
+@pytest.mark.long
 def test_all_kinds_of_reads_are_measured(tmp_path: Path) -> None:
     """Each figure is there, 20 subscribers miss nothing of what happened, and no process and no file is left."""
     require_broker()

@@ -27,6 +27,7 @@ SMALL = (
 
 @pytest.mark.broker
 @pytest.mark.timeout(120)
+@pytest.mark.long
 def test_a_small_fleet_grows_and_holds(tmp_path: Path) -> None:
     """No tick is missed, ages are those of the cadence, and the sizes are the wanted ones, in order."""
     require_broker()
@@ -48,6 +49,7 @@ def test_a_small_fleet_grows_and_holds(tmp_path: Path) -> None:
 
 @pytest.mark.broker
 @pytest.mark.timeout(60)
+@pytest.mark.long
 def test_it_ends_with_everything_when_told(tmp_path: Path) -> None:
     """Told to end, it says no figures and is no success."""
     require_broker()

@@ -17,6 +17,7 @@ TINY = ("--hosts=3", "--vms=4", "--tick=1", "--rounds=1", "--large-hosts=0")
 
 @pytest.mark.broker
 @pytest.mark.timeout(120)
+@pytest.mark.long
 def test_a_cold_and_a_warm_start_are_measured(tmp_path: Path) -> None:
     """The cold one asks each host for its roster and three sections, the warm one for its roster; nothing is left."""
     require_broker()
