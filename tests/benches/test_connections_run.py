@@ -39,6 +39,7 @@ def test_agents_come_back_after_their_broker_was_killed(tmp_path: Path) -> None:
 
 @pytest.mark.broker
 @pytest.mark.timeout(60)
+@pytest.mark.long
 def test_it_ends_with_everything_when_told(tmp_path: Path) -> None:
     """Even a kill leaves no process."""
     require_broker()

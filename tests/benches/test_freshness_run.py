@@ -38,6 +38,7 @@ def test_changes_are_timed_on_their_way(tmp_path: Path) -> None:
 
 @pytest.mark.broker
 @pytest.mark.timeout(60)
+@pytest.mark.long
 def test_it_ends_with_everything_when_told(tmp_path: Path) -> None:
     """Even a kill leaves no process."""
     require_broker()

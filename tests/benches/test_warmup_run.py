@@ -39,6 +39,7 @@ def test_a_cold_and_a_warm_start_are_measured(tmp_path: Path) -> None:
 
 @pytest.mark.broker
 @pytest.mark.timeout(120)
+@pytest.mark.long
 def test_a_view_that_takes_too_long_is_a_failure(tmp_path: Path) -> None:
     """Where the whole fleet is not shown in time, the bench ends with 1, says so, and has no result."""
     require_broker()
