@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from benches.chaos.resident import Resident
+from benches.flood.host import FRAME_BYTES, FRAME_EXTRA
 from benches.flood.report import Report, lost, wrongly_down
 from vmpulse_contract import broker_url
 from vmpulse_contract.identity import vm_text
@@ -66,7 +67,8 @@ class Flood:
         self._broker = PrivateBroker(
             root=folder,
             users=self._users.values(),
-            extra_config=f"vm_memory_high_watermark.absolute = {options.watermark}MiB\n",
+            extra_config=f"frame_max = {FRAME_BYTES + FRAME_EXTRA}\n"
+            f"vm_memory_high_watermark.absolute = {options.watermark}MiB\n",
             advanced_config=(RABBITMQ / "advanced.config").read_text(encoding="utf-8"),
         )
         (self._port,) = free_port_numbers(1)
