@@ -29,8 +29,9 @@ class Stage(Struct, frozen=True, kw_only=True):
     - ``backlog_max``: messages in the view's queue.
     - ``view_us_per_message``: CPU time of the view's process, for all kinds of messages together.
     - ``cpu``: share of a CPU that the view, the broker and the load used, and everything else on the machine: where
-      that is not small, ages and missed ticks are the machine's and not the view's.
-    - ``asked``: questions that the view put to hosts meanwhile; each costs it as much as ten frames.
+      that is not small, ages and missed ticks are the machine's and not the view's. The kernel counts the machine by
+      ticks, so that this one errs by a tenth, on either side.
+    - ``asked``: questions that the view put to hosts meanwhile; a stage with many of them compares with no other.
     - ``load_late_s``: the most that something was said too late, because the load or the broker fell behind.
     """
 
