@@ -8,7 +8,9 @@ import shutil
 import sys
 from pathlib import Path
 from subprocess import SubprocessError
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import msgspec
 
 from vmpulse_simulator.errors import SimulatorError
 from vmpulse_simulator.signals import run_until_told
@@ -16,11 +18,17 @@ from vmpulse_simulator.signals import run_until_told
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+T = TypeVar("T")
 ROOT: Final = Path(".vmpulse")
 EXIT_WRONG: Final = 1
 EXIT_TOLD: Final = 3
 OVERHEAD_S: Final = 300.0
 """Start, comparison and end may take so long on top of a run's own time; whatever takes longer hangs."""
+
+
+def fine(_: object) -> str:
+    """Nothing is wrong."""
+    return ""
 
 
 def run_in_folder(name: str, work: Callable[[Path], Coroutine[None, None, int]]) -> int:
@@ -38,6 +46,45 @@ def run_in_folder(name: str, work: Callable[[Path], Coroutine[None, None, int]])
     else:
         shutil.rmtree(folder, ignore_errors=True)
     return code
+
+
+def run_and_tell(name: str, work: Callable[[Path], Coroutine[None, None, T]], wrong: Callable[[T], str] = fine) -> int:
+    """Run a bench in a folder of its own, write what it has found to stdout as one line of JSON; gives the exit code.
+
+    *wrong* says in words what makes the run one that does not count; empty: nothing does.
+    """
+
+    async def told(folder: Path) -> int:
+        report = await work(folder)
+        sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
+        amiss = wrong(report)
+        return fail(name, amiss) if amiss else 0
+
+    return run_in_folder(name, told)
+
+
+def progress(name: str) -> Callable[[str], None]:
+    """Give what says on stderr how far the bench of that name has come."""
+
+    def say(words: str) -> None:
+        sys.stderr.write(f"{name}: {words}\n")
+        sys.stderr.flush()
+
+    return say
+
+
+class Quick(argparse.Action):
+    """Sets several options at once, those of ``const``; what comes later on the command line goes before."""
+
+    def __call__(self, _parser: object, namespace: argparse.Namespace, *_: object) -> None:
+        """Set them."""
+        for name, value in (self.const or {}).items():
+            setattr(namespace, name, value)
+
+
+def add_quick(parser: argparse.ArgumentParser, help: str, **options: object) -> None:  # noqa: A002 - argparse's word
+    """Add ``--quick``, which stands for these options."""
+    parser.add_argument("--quick", action=Quick, nargs=0, const=options, help=help)
 
 
 def fail(name: str, words: str) -> int:

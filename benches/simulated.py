@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import secrets
 import sys
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from benches.chaos.cable import LOOPBACK
 from vmpulse_contract.rights import SIMULATOR, VIEW, simulator_rights, view_rights
+from vmpulse_simulator.broker_files import with_passwords
 from vmpulse_simulator.child_process import ChildProcess
 from vmpulse_simulator.errors import SimulatorError
 from vmpulse_simulator.private_broker import BrokerUser, PrivateBroker
@@ -54,7 +54,7 @@ class SimulatedFleet:
         self.size = size
         self.folder = folder
         rights = {SIMULATOR: simulator_rights(), VIEW: view_rights()}
-        own = [BrokerUser(name, secrets.token_urlsafe(16), its) for name, its in rights.items()]
+        own = with_passwords(rights)
         self.broker = PrivateBroker(root=folder, users=[*own, *users])
         self.secret = folder / "simulator.password"
         self._rates = rates

@@ -12,9 +12,10 @@ from benches.chaos.comparing import differences
 from benches.chaos.faults import EFFECTS
 from benches.chaos.judging import DOUBLE_OWNER, WRONG_DOWN, WRONG_LOST, Wrong
 from benches.chaos.plan import TABLE, Fault, Part, Plan
-from benches.chaos.report import Report, spread
+from benches.chaos.report import Report
 from benches.chaos.stand import TICK_S
 from benches.chaos.watching import Watching
+from benches.spread import spread
 from vmpulse_simulator.view_api import FleetReport
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ class Run:
             wrong_down=watching.count(WRONG_DOWN),
             wrong_lost=watching.count(WRONG_LOST),
             double_owner=watching.count(DOUBLE_OWNER),
-            time_to_truth_s=spread(self._times),
+            time_to_truth_s=spread(self._times) if self._times else None,
             polls=watching.polls,
             rss_mb=watching.resident.now,
             peak_rss_mb=watching.resident.peak,

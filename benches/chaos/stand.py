@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import sys
 import time
 from contextlib import AsyncExitStack
@@ -18,7 +17,7 @@ from benches.chaos.cable import LOOPBACK, Cable
 from benches.chaos.hypervisor_server import HypervisorServer
 from benches.chaos.motion import RATES, Motion
 from vmpulse_contract.rights import SIMULATOR, VIEW, simulator_rights, view_rights
-from vmpulse_simulator.broker_files import free_port_numbers
+from vmpulse_simulator.broker_files import free_port_numbers, with_passwords
 from vmpulse_simulator.child_process import ChildProcess
 from vmpulse_simulator.errors import SimulatorError, ViewUnreachable
 from vmpulse_simulator.private_broker import BrokerUser, PrivateBroker
@@ -81,7 +80,7 @@ class Stand:
         hypervisors, count = self.motion.fleet.hypervisors, min(GROUPS, hosts)
         self.groups = [hypervisors[number::count] for number in range(count)]
         rights = {SIMULATOR: simulator_rights(), VIEW: view_rights()}
-        own = [BrokerUser(name, secrets.token_urlsafe(16), its) for name, its in rights.items()]
+        own = with_passwords(rights)
         self.broker = PrivateBroker(root=folder, users=[*own, *users])
         self.view_cable = Cable(self.broker.port)
         self.cables = [Cable(self.broker.port) for _ in self.groups]

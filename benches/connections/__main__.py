@@ -14,44 +14,34 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from benches.connections.run import Run
-from benches.program import EXIT_WRONG, run_in_folder
+from benches.connections.run import Report, Run
+from benches.program import add_quick, run_and_tell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
-
-QUICK = {"connections": 200, "hold": 12.0}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the bench; gives the exit code."""
-    parser = command_line()
-    if parser.parse_args(arguments).quick:
-        parser.set_defaults(**QUICK)
-    options = parser.parse_args(arguments)
-    return run_in_folder("connections", lambda folder: measure(options, folder))
+    options = command_line().parse_args(arguments)
+    return run_and_tell("connections", lambda folder: Run(folder, options).run(), not_measured)
 
 
-async def measure(options: argparse.Namespace, folder: Path) -> int:
-    """Run and tell; gives the exit code."""
-    report = await Run(folder, options).run()
-    sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
-    return 0 if report.measured else EXIT_WRONG
+def not_measured(report: Report) -> str:
+    """Why the figures do not count."""
+    return "" if report.measured else "hosts did not come back, or without their queues"
 
 
 def command_line() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benches.connections", description="Kill the broker of a fleet.")
-    parser.add_argument("--quick", action="store_true", help="200 agents, 12 s in peace")
     parser.add_argument("--connections", type=int, default=2500, help="agents (default 2500)")
     parser.add_argument("--processes", type=int, default=4, help="that they share (default 4)")
     parser.add_argument("--vms", type=int, default=1, help="of each host (default 1)")
     parser.add_argument("--tick", type=float, default=3.0, help="seconds between two frames of a host (default 3)")
     parser.add_argument("--hold", type=float, default=60.0, help="seconds in which nothing is touched (default 60)")
     parser.add_argument("--away", type=float, default=5.0, help="seconds from the kill to the start (default 5)")
+    add_quick(parser, "200 agents, 12 s in peace", connections=200, hold=12.0)
     return parser
 
 

@@ -12,6 +12,7 @@ import msgspec
 
 from benches import processes
 from benches.connections.watched_link import Notes
+from benches.program import progress
 from vmpulse_contract.rights import SIMULATOR
 from vmpulse_simulator.child_process import ChildProcess
 from vmpulse_simulator.errors import SimulatorError
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from contextlib import AsyncExitStack
     from pathlib import Path
 
+say = progress("connections")
 STARTS_PER_S: Final = 60.0
 """Hosts that start in a second: what two cores can connect without falling behind."""
 LOOK_S: Final = 0.5
@@ -102,9 +104,3 @@ def serving(child: ChildProcess) -> int:
         raise SimulatorError(f"agents have ended: {child.last_lines()}")
     words = child.last_lines().split()
     return int(words[-1]) if words and words[-1].isdecimal() else 0
-
-
-def say(words: str) -> None:
-    """Say how far it has come."""
-    sys.stderr.write(f"connections: {words}\n")
-    sys.stderr.flush()

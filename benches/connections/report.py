@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from msgspec import Struct
 
+from benches.spread import Spread, spread
 from vmpulse_agent.amqp_link import BACKOFF_FIRST_S, BACKOFF_MOST_S
 
 if TYPE_CHECKING:
@@ -20,14 +21,6 @@ if TYPE_CHECKING:
 WINDOW_S: Final = 1.0
 STAMPEDE: Final = 1.25
 """Handshakes beyond so many times what the jitter alone gives are a stampede: some clients come at once."""
-
-
-class Spread(Struct, frozen=True):
-    """Seconds of a fleet's hosts."""
-
-    p50: float
-    p99: float
-    max: float
 
 
 class Outage(NamedTuple):
@@ -84,9 +77,9 @@ def outcome(notes: Notes, outage: Outage) -> Outcome:
     every = (one for its in hosts.values() for one in its)
     return Outcome(
         lost_in_hold=sum(one.ended is not None and outage.held_from < one.ended < outage.lost for one in every),
-        reconnect_s=spread(way.took("up") for way in ways),
-        rpc_back_s=spread(way.took("answering") for way in ways),
-        publish_gap_s=spread(way.gap() for way in ways),
+        reconnect_s=spread_of(way.took("up") for way in ways),
+        rpc_back_s=spread_of(way.took("answering") for way in ways),
+        publish_gap_s=spread_of(way.gap() for way in ways),
         handshakes_per_s_max=fullest(let_in),
         handshakes_by_second=by_second(let_in, outage.lost),
         attempts_failed=sum(one.began > outage.answers and one.shaken is None for one in late),
@@ -128,12 +121,9 @@ def first(attempts: Iterable[Attempt], moment: str) -> float | None:
     return min((at for one in attempts if (at := getattr(one, moment)) is not None), default=None)
 
 
-def spread(values: Iterable[float | None]) -> Spread:
-    """Median, 99th percentile and greatest of those that there are. Raises ValueError where there are none."""
-    ordered = sorted(value for value in values if value is not None)
-    if not ordered:
-        raise ValueError("nothing was measured")
-    return Spread(*(round(ordered[min(len(ordered) - 1, int(len(ordered) * part))], 3) for part in (0.5, 0.99, 1.0)))
+def spread_of(seconds: Iterable[float | None]) -> Spread:
+    """Of those that there are. Raises ValueError where there are none."""
+    return spread((one for one in seconds if one is not None), digits=3)
 
 
 def fullest(moments: Sequence[float]) -> int:

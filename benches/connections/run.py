@@ -16,7 +16,8 @@ from benches import processes
 from benches.chaos.resident import Resident
 from benches.connections.agents import SPARE_FILES, allow_files
 from benches.connections.fleet import NS_PER_S, STARTS_PER_S, AgentProcesses, say
-from benches.connections.report import Outage, Outcome, Spread, outcome
+from benches.connections.report import Outage, Outcome, outcome
+from benches.spread import Spread
 from vmpulse_agent.amqp_link import BACKOFF_MOST_S
 from vmpulse_contract import topology
 from vmpulse_contract.rights import SIMULATOR, simulator_rights

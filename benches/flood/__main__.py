@@ -13,13 +13,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
+from benches.flood.report import Report
 from benches.flood.run import Flood
-from benches.program import EXIT_WRONG, run_in_folder
+from benches.program import run_and_tell
 from vmpulse_contract.rights import MAX_CONNECTIONS
 
 if TYPE_CHECKING:
@@ -29,14 +27,12 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the bench; gives the exit code."""
     options = command_line().parse_args(arguments)
-    return run_in_folder("flood", lambda folder: flood(options, folder))
+    return run_and_tell("flood", lambda folder: Flood(folder, options).run(), costs)
 
 
-async def flood(options: argparse.Namespace, folder: Path) -> int:
-    """Run and tell; gives the exit code."""
-    report = await Flood(folder, options).run()
-    sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
-    return 0 if report.freshness_only else EXIT_WRONG
+def costs(report: Report) -> str:
+    """What the flood has cost the others beside freshness."""
+    return "" if report.freshness_only else "the others lost more than freshness"
 
 
 def command_line() -> argparse.ArgumentParser:

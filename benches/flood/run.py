@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import os
-import secrets
 import sys
 import time
 from contextlib import AsyncExitStack
@@ -16,18 +15,19 @@ from typing import TYPE_CHECKING, Final
 from benches.chaos.resident import Resident
 from benches.flood.host import FRAME_BYTES, FRAME_EXTRA
 from benches.flood.report import Report, lost, wrongly_down
+from benches.program import progress
 from vmpulse_contract import broker_url
 from vmpulse_contract.identity import vm_text
 from vmpulse_contract.rights import SIMULATOR, VIEW, host_rights, simulator_rights, view_rights
 from vmpulse_edges.broker_definitions import view_policy
-from vmpulse_simulator.broker_files import free_port_numbers
+from vmpulse_simulator.broker_files import free_port_numbers, with_passwords
 from vmpulse_simulator.child_process import ChildProcess
 from vmpulse_simulator.dynamics import Dynamics, Rates
 from vmpulse_simulator.errors import SimulatorError, ViewUnreachable
 from vmpulse_simulator.fleet import Fleet
 from vmpulse_simulator.fleet_agents import FleetAgents
 from vmpulse_simulator.freezing import freeze
-from vmpulse_simulator.private_broker import BrokerUser, PrivateBroker
+from vmpulse_simulator.private_broker import PrivateBroker
 from vmpulse_simulator.verdict import judge
 from vmpulse_simulator.view_api import LOOPBACK, ViewApi
 from vmpulse_simulator.view_process import ViewProcess, write_secret
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from vmpulse_simulator.verdict import Verdict
 
+say = progress("flood")
 RABBITMQ: Final = Path(__file__).resolve().parents[2] / "deploy/rabbitmq"
 FLOODER: Final = "flooder"
 """The host that has been taken over; its name is its user."""
@@ -63,7 +64,7 @@ class Flood:
         self._options = options
         self._clock = time.monotonic
         rights = {SIMULATOR: simulator_rights(), VIEW: view_rights(), FLOODER: host_rights(FLOODER)}
-        self._users = {name: BrokerUser(name, secrets.token_urlsafe(16), its) for name, its in rights.items()}
+        self._users = {user.name: user for user in with_passwords(rights)}
         self._broker = PrivateBroker(
             root=folder,
             users=self._users.values(),
@@ -194,9 +195,3 @@ async def end(task: asyncio.Task[object]) -> None:
     """Cancel a task and wait for its end."""
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-
-
-def say(words: str) -> None:
-    """Say how far it has come."""
-    sys.stderr.write(f"flood: {words}\n")
-    sys.stderr.flush()

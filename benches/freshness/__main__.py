@@ -14,46 +14,38 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-import msgspec
-
+from benches.freshness.report import Report
 from benches.freshness.run import Run
-from benches.program import fail, run_in_folder
+from benches.program import add_quick, run_and_tell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
-
-QUICK = {"changes": 200}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the bench; gives the exit code."""
     parser = command_line()
-    if parser.parse_args(arguments).quick:
-        parser.set_defaults(**QUICK)
     options = parser.parse_args(arguments)
     if options.watched >= options.hosts:
         parser.error("there have to be more hosts than those that are watched")
-    return run_in_folder("freshness", lambda folder: measure(options, folder))
+    return run_and_tell("freshness", lambda folder: Run(folder, options).run(), not_measured)
 
 
-async def measure(options: argparse.Namespace, folder: Path) -> int:
-    """Run and tell; gives the exit code."""
-    report = await Run(folder, options).run()
-    sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
-    return 0 if report.measured else fail("freshness", f"changes were not seen: {report.unseen}")
+def not_measured(report: Report) -> str:
+    """Why the figures do not count."""
+    return "" if report.measured else f"changes were not seen: {report.unseen}"
 
 
 def command_line() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benches.freshness", description="Time changes on their way.")
-    parser.add_argument("--quick", action="store_true", help="200 changes")
     parser.add_argument("--hosts", type=int, default=250, help="hosts of the fleet (default 250)")
     parser.add_argument("--vms", type=int, default=40, help="VMs on each (default 40)")
     parser.add_argument("--watched", type=int, default=10, help="hosts whose changes are timed (default 10)")
     parser.add_argument("--changes", type=int, default=2000, help="how many (default 2000)")
     parser.add_argument("--rate", type=float, default=20.0, help="of them in a second, at most (default 20)")
     parser.add_argument("--polls", type=float, nargs="+", default=[3.0, 15.0], help="periods of peers (default 3 15)")
+    add_quick(parser, "200 changes", changes=200)
     return parser
 
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
+from benches.spread import Spread, spread
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -14,15 +16,6 @@ if TYPE_CHECKING:
 MS: Final = 1000.0
 GOAL: Final = 3.0
 """Times a bare message that a change may take to the view, at the median."""
-
-
-class Spread(Struct, frozen=True):
-    """Milliseconds; ``count``: of so many changes."""
-
-    p50: float
-    p99: float
-    max: float
-    count: int
 
 
 class Report(Struct, frozen=True, kw_only=True):
@@ -73,8 +66,8 @@ TOLD: Final = ("view", "worker", "sse", "bare")
 def report(seen: Records, *, hosts: int, vms: int, watched: int, load: float, cpu: Mapping[str, float]) -> Report:
     """Put together what was seen. Raises ValueError where one has seen nothing at all."""
     moments = {name: firsts(its) for name, its in seen.items()}
-    changed, bare = moments["change"], spread(moments["bare sent"], moments["bare"])
-    view, worker = spread(changed, moments["view"]), spread(changed, moments["worker"])
+    changed, bare = moments["change"], took(moments["bare sent"], moments["bare"])
+    view, worker = took(changed, moments["view"]), took(changed, moments["worker"])
     readers = {name: changed for name in moments if name in TOLD or name.startswith("polled")}
     readers["bare"] = moments["bare sent"]
     ratio = round(view.p50 / bare.p50, 2)
@@ -85,15 +78,15 @@ def report(seen: Records, *, hosts: int, vms: int, watched: int, load: float, cp
         watched_hosts=watched,
         view_ms=view,
         worker_ms=worker,
-        sse_ms=spread(changed, moments["sse"]),
-        sse_one_host_ms=spread(changed, moments["sse one host"]),
+        sse_ms=took(changed, moments["sse"]),
+        sse_one_host_ms=took(changed, moments["sse one host"]),
         bare_amqp_ms=bare,
-        polled_ms={name: spread(changed, its) for name, its in moments.items() if name.startswith("polled")},
+        polled_ms={name: took(changed, its) for name, its in moments.items() if name.startswith("polled")},
         stages_ms={
-            "agent": spread(changed, moments["told"]),
-            "carried": spread(moments["told"], moments["received"]),
-            "applied": spread(moments["received"], moments["view"]),
-            "told": spread(moments["view"], moments["worker"]),
+            "agent": took(changed, moments["told"]),
+            "carried": took(moments["told"], moments["received"]),
+            "applied": took(moments["received"], moments["view"]),
+            "told": took(moments["view"], moments["worker"]),
         },
         ratio_to_bare_amqp=ratio,
         worker_ratio_to_bare_amqp=round(worker.p50 / bare.p50, 2),
@@ -112,10 +105,6 @@ def firsts(seen: Sequence[Seen]) -> dict[int, float]:
     return found
 
 
-def spread(sent: Mapping[int, float], seen: Mapping[int, float]) -> Spread:
-    """How long it took, of those that were seen. Raises ValueError where none was."""
-    took = sorted((seen[number] - at) * MS for number, at in sent.items() if number in seen)
-    if not took:
-        raise ValueError("nothing was seen")
-    p50, p99, most = (took[min(len(took) - 1, int(len(took) * part))] for part in (0.5, 0.99, 1.0))
-    return Spread(round(p50, 2), round(p99, 2), round(most, 2), len(took))
+def took(sent: Mapping[int, float], seen: Mapping[int, float]) -> Spread:
+    """How long it took, in ms, of those that were seen. Raises ValueError where none was."""
+    return spread((seen[number] - at) * MS for number, at in sent.items() if number in seen)

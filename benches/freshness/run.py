@@ -15,8 +15,9 @@ import msgspec
 from benches import processes
 from benches.freshness.place import CHANGES, Place, Records, read_down
 from benches.freshness.report import Report, report
+from benches.program import progress
 from vmpulse_contract.rights import SIMULATOR, VIEW, WORKER, engine_rights, simulator_rights, view_rights
-from vmpulse_simulator.broker_files import free_port_numbers
+from vmpulse_simulator.broker_files import free_port_numbers, with_passwords
 from vmpulse_simulator.child_process import ChildProcess
 from vmpulse_simulator.errors import SimulatorError
 from vmpulse_simulator.private_broker import BrokerUser, PrivateBroker
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+say = progress("freshness")
 BARE: Final = "bench.bare"
 READY_S: Final = 30.0
 POLL_S: Final = 0.2
@@ -51,7 +53,7 @@ class Run:
         self._folder = folder
         self._options = options
         rights = {SIMULATOR: simulator_rights(), VIEW: view_rights(), WORKER: engine_rights()[WORKER]}
-        users = [BrokerUser(name, secrets.token_urlsafe(16), its) for name, its in rights.items()]
+        users = with_passwords(rights)
         self._users = [*users, BrokerUser(BARE, secrets.token_urlsafe(16))]
         self._broker = PrivateBroker(root=folder, users=self._users)
         self._parts: dict[str, ChildProcess] = {}
@@ -183,9 +185,3 @@ class Run:
         for name in ("hosts", "view", "readers"):
             seen |= read_down(self._records(name))
         return seen
-
-
-def say(words: str) -> None:
-    """Say how far it has come."""
-    sys.stderr.write(f"freshness: {words}\n")
-    sys.stderr.flush()

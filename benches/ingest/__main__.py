@@ -14,47 +14,28 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from benches.ingest.run import Ingest
-from benches.program import run_in_folder
+from benches.program import add_quick, count, run_and_tell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the bench; gives the exit code."""
     options = command_line().parse_args(arguments)
-    if options.quick:
-        options.rounds, options.ticks = min(options.rounds, 3), min(options.ticks, 12)
-    return run_in_folder("ingest", lambda folder: ingest(options, folder))
-
-
-async def ingest(options: argparse.Namespace, folder: Path) -> int:
-    """Run and tell; gives the exit code."""
-    report = await Ingest(folder, options).run()
-    sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
-    return 0
+    return run_and_tell("ingest", lambda folder: Ingest(folder, options).run())
 
 
 def command_line() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benches.ingest", description="Compare the view with nothing.")
-    parser.add_argument("--hosts", type=_count, default=250, help="of the fleet (default 250)")
-    parser.add_argument("--vms", type=_count, default=40, help="on each of them (default 40)")
-    parser.add_argument("--rounds", type=_count, default=9, help="turns of each reader (default 9)")
-    parser.add_argument("--ticks", type=_count, default=40, help="whose messages are a batch (default 40)")
-    parser.add_argument("--quick", action="store_true", help="3 rounds of 12 ticks: is it about right?")
+    parser.add_argument("--hosts", type=count, default=250, help="of the fleet (default 250)")
+    parser.add_argument("--vms", type=count, default=40, help="on each of them (default 40)")
+    parser.add_argument("--rounds", type=count, default=9, help="turns of each reader (default 9)")
+    parser.add_argument("--ticks", type=count, default=40, help="whose messages are a batch (default 40)")
+    add_quick(parser, "3 rounds of 12 ticks: is it about right?", rounds=3, ticks=12)
     return parser
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError(text)
-    return value
 
 
 if __name__ == "__main__":

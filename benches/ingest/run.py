@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import secrets
-import sys
 import time
 from contextlib import AsyncExitStack
 from statistics import median
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from benches import processes
 from benches.ingest.readers import EmptyReader, Reader, Turn, ViewReader, drained
 from benches.ingest.report import RATIO_GOAL, Report
+from benches.program import progress
 from benches.soak.queue_depth import watcher
 from benches.streamed import amqp
 from benches.streamed.answering import Answering
@@ -24,9 +23,9 @@ from benches.streamed.fleet import StreamedFleet
 from benches.streamed.templates import templates
 from vmpulse_contract import broker_url
 from vmpulse_contract.rights import IMPERSONATOR, SIMULATOR, VIEW, Rights, view_rights
-from vmpulse_simulator.broker_files import free_port_numbers
+from vmpulse_simulator.broker_files import free_port_numbers, with_passwords
 from vmpulse_simulator.errors import SimulatorError, ViewUnreachable
-from vmpulse_simulator.private_broker import BrokerUser, PrivateBroker
+from vmpulse_simulator.private_broker import PrivateBroker
 from vmpulse_simulator.view_api import LOOPBACK, ViewApi
 from vmpulse_simulator.view_process import ViewProcess
 
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
 
     from vmpulse_contract.broker_url import BrokerUrl
 
+say = progress("ingest")
 SEED: Final = 1
 READY_S: Final = 120.0
 LOOK_S: Final = 0.5
@@ -58,7 +58,7 @@ class Ingest:
         self._folder = folder
         self._options = options
         rights = {SIMULATOR: ANYTHING, VIEW: view_rights()}
-        users = [BrokerUser(name, secrets.token_urlsafe(16), its) for name, its in rights.items()]
+        users = with_passwords(rights)
         self._broker = PrivateBroker(root=folder, users=[*users, watcher()])
         self._view_password = users[1].password
         (self._port,) = free_port_numbers(1)
@@ -161,9 +161,3 @@ class Ingest:
             load_average=self._load,
             goals_missed=("ratio_to_empty_callback",) if ratio > RATIO_GOAL else (),
         )
-
-
-def say(words: str) -> None:
-    """Say how far it has come."""
-    sys.stderr.write(f"ingest: {words}\n")
-    sys.stderr.flush()

@@ -14,30 +14,19 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from benches.program import count, run_in_folder
+from benches.program import add_quick, count, run_and_tell
 from benches.reads.run import Reads
 from benches.simulated import Size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the bench; gives the exit code."""
     options = command_line().parse_args(arguments)
-    return run_in_folder("reads", lambda folder: reads(options, folder))
-
-
-async def reads(options: argparse.Namespace, folder: Path) -> int:
-    """Run and tell; gives the exit code."""
-    hosts, seconds = (20, 6.0) if options.quick else (options.hosts, options.seconds)
-    size = Size(hosts, options.vms, options.tick)
-    report = await Reads(folder, size, seconds, options.subscribers).run()
-    sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
-    return 0
+    size = Size(options.hosts, options.vms, options.tick)
+    return run_and_tell("reads", lambda folder: Reads(folder, size, options.seconds, options.subscribers).run())
 
 
 def command_line() -> argparse.ArgumentParser:
@@ -48,7 +37,7 @@ def command_line() -> argparse.ArgumentParser:
     parser.add_argument("--tick", type=float, default=3.0, help="seconds between two frames of a host (default 3)")
     parser.add_argument("--seconds", type=float, default=30.0, help="for each kind of reader (default 30)")
     parser.add_argument("--subscribers", type=count, default=500, help="of the event stream (default 500)")
-    parser.add_argument("--quick", action="store_true", help="20 hosts, 6 s for each kind of reader")
+    add_quick(parser, "20 hosts, 6 s for each kind of reader", hosts=20, seconds=6.0)
     return parser
 
 

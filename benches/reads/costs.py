@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from benches.chaos.report import spread
 from benches.reads.client import Client, median_ms
 from benches.reads.report import Scrapes
+from benches.spread import spread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -96,7 +96,7 @@ class Costs:
         ids = [rows[number % len(rows)]["id"] for number in range(SINGLE)]
         took = [client.get(f"/api/v1/vms/{vm}").took_ms for vm in ids]
         client.close()
-        return median_ms(took), spread(took).p99 or 0.0
+        return median_ms(took), spread(took).p99
 
     def _beyond(self, before: float, begun: float, idle_rate: float) -> float:
         """CPU seconds since then that are not those of a view without readers."""

@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from benches.chaos.cable import LOOPBACK
-from benches.chaos.report import Spread, spread
+from benches.spread import Spread, spread
 
 PACE_S: Final = 0.005
 TIMEOUT_S: Final = 10.0

@@ -14,6 +14,7 @@ import msgspec
 from benches import processes
 from benches.chaos.rounds import beside
 from benches.machine import Idle
+from benches.program import progress
 from benches.reads.client import NotAnswered
 from benches.reads.costs import PACKED, PLAIN, Costs
 from benches.reads.prober import Stalls
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from benches.simulated import Size
 
+say = progress("reads")
 T = TypeVar("T")
 
 RATES: Final = {"agent-restart-percent": 0.0}
@@ -230,9 +232,3 @@ async def last_word(child: ChildProcess, kind: type[T]) -> T:
         return msgspec.json.decode(child.last_lines().splitlines()[-1], type=kind)
     except (IndexError, msgspec.DecodeError) as error:
         raise NotAnswered(f"{child.log} has no result\n{child.last_lines()}") from error
-
-
-def say(words: str) -> None:
-    """Say how far it has come."""
-    sys.stderr.write(f"reads: {words}\n")
-    sys.stderr.flush()

@@ -15,59 +15,40 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
-from benches.program import run_in_folder
+from benches.program import add_quick, count, run_and_tell
 from benches.scale.run import Scale
 from vmpulse_consumers.view.host import REMEASURE_SLOW_S
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 SETTLED_S: Final = REMEASURE_SLOW_S + 2.0
 """By then a view also has measured the clocks anew that it could not measure well at first."""
-QUICK: Final[dict[str, object]] = {"hosts": 2000, "seconds": 15.0, "stage_seconds": 5.0, "ladder": ()}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the bench; gives the exit code."""
     options = command_line().parse_args(arguments)
-    if options.quick:
-        vars(options).update(QUICK)
-    return run_in_folder("scale", lambda folder: scale(options, folder))
-
-
-async def scale(options: argparse.Namespace, folder: Path) -> int:
-    """Run and tell; gives the exit code."""
-    report = await Scale(folder, options).run()
-    sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
-    return 0
+    return run_and_tell("scale", lambda folder: Scale(folder, options).run())
 
 
 def command_line() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benches.scale", description="Find how large a fleet may be.")
-    parser.add_argument("--hosts", type=_count, default=25_000, help="of the largest fleet (default 25,000)")
-    parser.add_argument("--vms", type=_count, default=40, help="on each of them (default 40)")
+    parser.add_argument("--hosts", type=count, default=25_000, help="of the largest fleet (default 25,000)")
+    parser.add_argument("--vms", type=count, default=40, help="on each of them (default 40)")
     parser.add_argument("--seconds", type=float, default=60.0, help="at the full size (default 60)")
-    parser.add_argument("--small", type=_count, default=250, help="hosts of the fleet to compare with (default 250)")
+    parser.add_argument("--small", type=count, default=250, help="hosts of the fleet to compare with (default 250)")
     parser.add_argument("--ladder", type=_sizes, default=(5000, 10_000, 15_000, 20_000), help="sizes on the way")
     parser.add_argument("--stage-seconds", type=float, default=20.0, help="at each of these (default 20)")
     parser.add_argument("--settled", type=float, default=SETTLED_S, help="seconds without a question before measuring")
-    parser.add_argument("--quick", action="store_true", help="2,000 hosts for 15 s: is it about right?")
+    small = {"hosts": 2000, "seconds": 15.0, "stage_seconds": 5.0, "ladder": ()}
+    add_quick(parser, "2,000 hosts for 15 s: is it about right?", **small)
     return parser
 
 
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError(text)
-    return value
-
-
 def _sizes(text: str) -> tuple[int, ...]:
-    return tuple(map(_count, text.split(","))) if text else ()
+    return tuple(map(count, text.split(","))) if text else ()
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import sys
 import time
 from contextlib import AsyncExitStack
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from benches import processes
+from benches.program import progress
 from benches.scale.looks import Looks
 from benches.scale.report import Report, Stage, missed, stage_of
 from benches.soak.queue_depth import QueueDepth, watcher
@@ -23,9 +23,10 @@ from benches.streamed.templates import templates
 from vmpulse_contract import broker_url
 from vmpulse_contract.rights import SIMULATOR, VIEW, simulator_rights, view_rights
 from vmpulse_contract.topology import Kind
+from vmpulse_simulator.broker_files import with_passwords
 from vmpulse_simulator.child_process import ChildProcess
 from vmpulse_simulator.errors import SimulatorError
-from vmpulse_simulator.private_broker import BrokerUser, PrivateBroker
+from vmpulse_simulator.private_broker import PrivateBroker
 from vmpulse_simulator.view_process import write_secret
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from benches.scale.watched_view import Look
 
+say = progress("scale")
 SEED: Final = 1
 USUAL: Final = Rhythm()
 MEETING: Final = Rhythm(tick_s=6.0, changes_a_minute=0.0)
@@ -59,7 +61,7 @@ class Scale:
         self._folder = folder
         self._options = options
         rights = {SIMULATOR: simulator_rights(), VIEW: view_rights()}
-        users = [BrokerUser(name, secrets.token_urlsafe(16), its) for name, its in rights.items()]
+        users = with_passwords(rights)
         self._broker = PrivateBroker(root=folder, users=[*users, watcher()])
         self._url_file, looks = folder / "view.url", folder / "view.looks"
         words = ("--url-file", str(self._url_file), "--looks", str(looks))
@@ -191,9 +193,3 @@ class Scale:
             goals_missed=(),
         )
         return msgspec.structs.replace(report, goals_missed=missed(report, self._options.hosts))
-
-
-def say(words: str) -> None:
-    """Say how far it has come."""
-    sys.stderr.write(f"scale: {words}\n")
-    sys.stderr.flush()

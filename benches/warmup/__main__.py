@@ -15,9 +15,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from benches.program import count, run_in_folder
+from benches.program import add_quick, count, run_and_tell
 from benches.simulated import Size
 from benches.warmup.report import judged
 from benches.warmup.run import WarmupRun
@@ -26,22 +24,23 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from benches.warmup.report import Report
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the bench; gives the exit code."""
     options = command_line().parse_args(arguments)
-    return run_in_folder("warmup", lambda folder: warmup(options, folder))
+    return run_and_tell("warmup", lambda folder: warmup(options, folder))
 
 
-async def warmup(options: argparse.Namespace, folder: Path) -> int:
-    """Run and tell; gives the exit code."""
+async def warmup(options: argparse.Namespace, folder: Path) -> Report:
+    """Measure the fleet, and a large one if it is wanted. Raises SimulatorError if a part cannot run."""
     size = Size(options.hosts, options.vms, options.tick)
     fleets = [await WarmupRun(folder / "fleet", size, options.rounds, options.latest).run()]
     if options.large_hosts:
         large = Size(options.large_hosts, options.vms, options.large_tick)
         fleets.append(await WarmupRun(folder / "large", large, options.large_rounds, options.latest).run())
-    sys.stdout.write(msgspec.json.encode(judged(fleets)).decode() + "\n")
-    return 0
+    return judged(fleets)
 
 
 def command_line() -> argparse.ArgumentParser:
@@ -55,18 +54,8 @@ def command_line() -> argparse.ArgumentParser:
     parser.add_argument("--large-tick", type=float, default=6.0, help="its seconds between two frames (default 6)")
     parser.add_argument("--large-rounds", type=count, default=1, help="its rounds (default 1)")
     parser.add_argument("--latest", type=float, default=120.0, help="seconds a start may take at most (default 120)")
-    quick = {"hosts": 20, "rounds": 1, "large_hosts": 0}
-    parser.add_argument("--quick", action=Quick, nargs=0, const=quick, help="20 hosts, one round, no large fleet")
+    add_quick(parser, "20 hosts, one round, no large fleet", hosts=20, rounds=1, large_hosts=0)
     return parser
-
-
-class Quick(argparse.Action):
-    """Sets several options at once; those that come later on the command line go before."""
-
-    def __call__(self, _parser: object, namespace: argparse.Namespace, *_: object) -> None:
-        """Set them."""
-        for name, value in (self.const or {}).items():
-            setattr(namespace, name, value)
 
 
 if __name__ == "__main__":

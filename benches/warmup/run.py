@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,6 +12,7 @@ from msgspec import Struct
 from benches import processes
 from benches.chaos.cable import LOOPBACK
 from benches.machine import Idle
+from benches.program import progress
 from benches.warmup.counting_cable import CountingCable
 from benches.warmup.parted_fleet import PartedFleet
 from benches.warmup.report import Start, Warmup, told
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from benches.simulated import Size
     from vmpulse_simulator.view_process import ViewProcess
 
+say = progress("warmup")
 POLLS_PER_VM_S: Final = 5e-6
 """To be asked for its fleet costs a view some microseconds for each VM, so a large one is asked more rarely."""
 POLL_S: Final = 0.05
@@ -165,9 +166,3 @@ def cpu_ms(view: ViewProcess) -> int:
     if view.child.pid is None:
         raise NotWarm(f"the view has ended\n{view.last_lines()}")
     return round(processes.usage(view.child.pid).cpu_ns / 1e6)
-
-
-def say(words: str) -> None:
-    """Say how far it has come."""
-    sys.stderr.write(f"warmup: {words}\n")
-    sys.stderr.flush()

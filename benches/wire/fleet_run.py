@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import logging
 import os
-import secrets
 import sys
 import time
 from contextlib import AsyncExitStack
@@ -34,12 +33,13 @@ from vmpulse_agent.errors import AgentError
 from vmpulse_contract import broker_url
 from vmpulse_contract.rights import SIMULATOR, VIEW, simulator_rights, view_rights
 from vmpulse_contract.topology import Kind
+from vmpulse_simulator.broker_files import with_passwords
 from vmpulse_simulator.child_process import ChildProcess
 from vmpulse_simulator.dynamics import Dynamics
 from vmpulse_simulator.errors import SimulatorError
 from vmpulse_simulator.fleet import Fleet
 from vmpulse_simulator.fleet_agents import FleetAgents
-from vmpulse_simulator.private_broker import BrokerUser, PrivateBroker
+from vmpulse_simulator.private_broker import PrivateBroker
 from vmpulse_simulator.signals import run_until_told
 from vmpulse_simulator.view_process import write_secret
 
@@ -70,7 +70,7 @@ class FleetRun:
         self._clock = clock
         self._selector = selector
         rights = {SIMULATOR: simulator_rights(), VIEW: view_rights()}
-        self._users = {name: BrokerUser(name, secrets.token_urlsafe(16), its) for name, its in rights.items()}
+        self._users = {user.name: user for user in with_passwords(rights)}
         self._broker = PrivateBroker(root=self._folder, users=self._users.values())
         self._fleet = Fleet(options.hosts, options.vms, options.seed, clock.now)
         self._agents_told, self._view_told = Breakdown(), Breakdown()

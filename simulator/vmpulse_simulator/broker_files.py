@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import random
+import secrets
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -65,6 +66,11 @@ def free_port_numbers(count: int) -> list[int]:
     finally:
         for each in held:
             each.close()
+
+
+def with_passwords(rights: Mapping[str, Rights]) -> list[BrokerUser]:
+    """Users of these names and rights, each with a password that nobody knows yet."""
+    return [BrokerUser(name, secrets.token_urlsafe(16), its) for name, its in rights.items()]
 
 
 def definitions(users: Iterable[BrokerUser]) -> dict[str, object]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 import socket
 import sys
 import time
@@ -21,6 +20,7 @@ import msgspec
 from vmpulse_agent.host_agent import Timing
 from vmpulse_contract import broker_url
 from vmpulse_contract.rights import CLI, SIMULATOR, VIEW, engine_rights, simulator_rights
+from vmpulse_simulator.broker_files import with_passwords
 from vmpulse_simulator.dynamics import Dynamics
 from vmpulse_simulator.errors import PortTaken, ViewNotReady, ViewUnreachable
 from vmpulse_simulator.fleet import Fleet
@@ -224,7 +224,7 @@ class Demo:
 def demo_users() -> list[BrokerUser]:
     """The users of the demo's broker, with passwords nobody else knows."""
     rights = {SIMULATOR: simulator_rights()} | {name: engine_rights()[name] for name in (VIEW, CLI)}
-    return [BrokerUser(name, secrets.token_urlsafe(16), its) for name, its in rights.items()]
+    return with_passwords(rights)
 
 
 def check_port(port: int) -> None:

@@ -8,8 +8,13 @@ import subprocess
 import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TypeVar
+
+import msgspec
 
 from tests.programs import running, wait_until_none
+
+T = TypeVar("T")
 
 
 def bench(folder: Path, module: str, *options: str) -> AbstractContextManager[subprocess.Popen[str]]:
@@ -26,3 +31,13 @@ def assert_it_ends_when_told(folder: Path, number: signal.Signals, at_work: str,
         out, _ = program.communicate()
     assert (program.returncode, out) == (-number if number is signal.SIGKILL else 3, "")
     assert wait_until_none(folder) == []
+
+
+def completed(folder: Path, kind: type[T], module: str, *options: str) -> T:
+    """Run a bench to its end, which has to be a good one that leaves no process and no file; gives its report."""
+    with bench(folder, module, *options) as program:
+        out, err = program.communicate()
+    assert program.returncode == 0, err
+    assert wait_until_none(folder) == []
+    assert [path.name for path in folder.rglob("*")] == [".vmpulse"]
+    return msgspec.json.decode(out.splitlines()[-1], type=kind)

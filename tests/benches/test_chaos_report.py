@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benches.chaos.report import Report, Spread, spread
+from benches.chaos.report import Report
 from benches.chaos.resident import Resident, memory_of
 
 
@@ -21,7 +21,7 @@ def report(**found: int) -> Report:
         vms=20,
         rounds=3,
         faults={},
-        time_to_truth_s=Spread(),
+        time_to_truth_s=None,
         polls=90,
         rss_mb={},
         peak_rss_mb={},
@@ -34,14 +34,6 @@ def test_anything_wrong_is_not_clean(what: str) -> None:
     """Each of the four makes the run fail; without any it is clean."""
     assert report().clean
     assert not report(**{what: 1}).clean
-
-
-def test_spread_is_by_nearest_rank() -> None:
-    """The median of an even count is the lower one; of few measures the 99th percentile is the largest."""
-    assert spread([]) == Spread(None, None, None)
-    assert spread([3.0]) == Spread(3.0, 3.0, 3.0)
-    assert spread([4.0, 1.0, 3.0, 2.0]) == Spread(2.0, 4.0, 4.0)
-    assert spread([float(number) for number in range(1, 201)]) == Spread(100.0, 198.0, 200.0)
 
 
 def test_memory_is_read_from_the_kernel() -> None:

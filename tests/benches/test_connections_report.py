@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
-
 from benches.connections import report
-from benches.connections.report import Outage, Outcome, by_jitter, fullest, spread
+from benches.connections.report import Outage, Outcome, by_jitter, fullest
 from benches.connections.watched_link import Attempt, Notes
 from vmpulse_agent.amqp_link import BACKOFF_MOST_S
 
@@ -92,9 +90,3 @@ def test_the_fullest_second_begins_anywhere() -> None:
     """Not only at whole seconds."""
     assert fullest([0.0, 0.9, 1.5, 1.8, 2.49]) == 3
     assert fullest([]) == 0
-
-
-def test_nothing_measured_is_an_error() -> None:
-    """Not a spread of zeros."""
-    with pytest.raises(ValueError, match="nothing was measured"):
-        spread([])

@@ -5,13 +5,11 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from benches.connections.run import Report
-from tests.benches.running import assert_it_ends_when_told, bench
+from tests.benches.running import assert_it_ends_when_told, completed
 from tests.conftest import require_broker
-from tests.programs import wait_until_none
 
 SMALL = ("benches.connections", "--connections=6", "--processes=2", "--tick=1")
 
@@ -22,10 +20,7 @@ SMALL = ("benches.connections", "--connections=6", "--processes=2", "--tick=1")
 def test_agents_come_back_after_their_broker_was_killed(tmp_path: Path) -> None:
     """Each is held in peace, and back some time after the broker; nothing is left of the run."""
     require_broker()
-    with bench(tmp_path, *SMALL, "--hold=2", "--away=0.5") as program:
-        out, err = program.communicate()
-    assert program.returncode == 0, err
-    report = msgspec.json.decode(out.splitlines()[-1], type=Report)
+    report = completed(tmp_path, Report, *SMALL, "--hold=2", "--away=0.5")
     assert (report.connections, report.processes, report.rpc_queues) == (6, 2, 6)
     for found in (report.killed, report.closed):
         assert (found.lost_in_hold, found.not_back, sum(found.handshakes_by_second)) == (0, 0, 6)
@@ -34,7 +29,6 @@ def test_agents_come_back_after_their_broker_was_killed(tmp_path: Path) -> None:
     assert 0 < report.broker_start_s < report.away_s < report.publish_gap_s.max
     assert report.closed.reconnect_s.max < report.closed.publish_gap_s.max < report.killed.publish_gap_s.max
     assert report.broker_rss_mb.keys() == {"empty", "held", "after", "peak"}
-    assert wait_until_none(tmp_path) == []
 
 
 @pytest.mark.broker

@@ -75,7 +75,7 @@ def test_a_repeat_counts_when_it_came_first() -> None:
 
 def test_nothing_seen_is_an_error() -> None:
     """Not a time of 0."""
-    with pytest.raises(ValueError, match="nothing was seen"):
+    with pytest.raises(ValueError, match="nothing was measured"):
         read(run_of(bare_s=0.002) | {"sse": []})
 
 

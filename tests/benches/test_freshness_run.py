@@ -5,13 +5,11 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from benches.freshness.report import Report
-from tests.benches.running import assert_it_ends_when_told, bench
+from tests.benches.running import assert_it_ends_when_told, completed
 from tests.conftest import require_broker
-from tests.programs import wait_until_none
 
 SMALL = ("benches.freshness", "--hosts=4", "--vms=10", "--watched=2")
 
@@ -22,10 +20,7 @@ SMALL = ("benches.freshness", "--hosts=4", "--vms=10", "--watched=2")
 def test_changes_are_timed_on_their_way(tmp_path: Path) -> None:
     """Everybody sees every change, the stages follow on each other, and polling takes about half its period."""
     require_broker()
-    with bench(tmp_path, *SMALL, "--changes=12", "--polls", "2", "3") as program:
-        out, err = program.communicate()
-    assert program.returncode == 0, err
-    report = msgspec.json.decode(out.splitlines()[-1], type=Report)
+    report = completed(tmp_path, Report, *SMALL, "--changes=12", "--polls", "2", "3")
     assert (report.changes, report.hosts, report.vms, report.watched_hosts) == (12, 4, 10, 2)
     told = (report.view_ms, report.worker_ms, report.sse_ms, report.bare_amqp_ms, *report.stages_ms.values())
     assert {its.count for its in told} == {12}
@@ -33,7 +28,6 @@ def test_changes_are_timed_on_their_way(tmp_path: Path) -> None:
     assert {name: its.count for name, its in report.polled_ms.items()} == {"polled each 2 s": 12, "polled each 3 s": 12}
     assert all(report.view_ms.p50 < its.max <= 4000 for its in report.polled_ms.values())
     assert report.cpu.keys() == {"broker", "view", "readers", "load", "hosts"}
-    assert wait_until_none(tmp_path) == []
 
 
 @pytest.mark.broker
