@@ -32,6 +32,8 @@ class Stage(Struct, frozen=True, kw_only=True):
       that is not small, ages and missed ticks are the machine's and not the view's. The kernel counts the machine by
       ticks, so that this one errs by a tenth, on either side.
     - ``asked``: questions that the view put to hosts meanwhile; a stage with many of them compares with no other.
+    - ``events``: what the view published meanwhile; where that is more than the changes that were said, something was
+      told late.
     - ``load_late_s``: the most that something was said too late, because the load or the broker fell behind.
     """
 
@@ -47,6 +49,7 @@ class Stage(Struct, frozen=True, kw_only=True):
     view_us_per_message: float
     cpu: dict[str, float]
     asked: int
+    events: int
     load_late_s: float
 
     @property
@@ -69,7 +72,7 @@ class Report(Struct, frozen=True, kw_only=True):
     - ``cost_growth``: CPU time for a message by that of a fleet of ``small_hosts`` hosts that says as many messages;
       ``cost_growth_per_tick``: for a VM and tick, by that of the same fleet at its own cadence, where each message
       finds the view asleep.
-    - ``meeting_s``: how long the view took to meet all hosts and to fetch all their sections.
+    - ``meeting_s``: how long the view took to meet all hosts, to fetch all their sections and to tell of all that.
     - ``stages``: all of them, in order; the first two are the small fleet.
     """
 
@@ -121,6 +124,7 @@ def stage_of(
         view_us_per_message=round((last.cpu_ns - first.cpu_ns) / messages / 1000, 1),
         cpu={name: round(spent / 1e9 / seconds, 3) for name, spent in cpu_ns.items()},
         asked=last.relists + last.repairs - first.relists - first.repairs,
+        events=last.events - first.events,
         load_late_s=round(late_s, 2),
     )
 

@@ -110,12 +110,17 @@ class Scale:
     # --- parts of a stage ---------------------------------------------------------------------------------------
 
     async def _meet(self, hosts: int) -> bool:
-        """Have the view meet so many hosts and fetch all that they have announced. Tells whether it did."""
+        """Have the view meet so many hosts, fetch all that they have announced and tell of it. Tells whether it did.
+
+        To tell of a VM that it did not know takes up to five events; those of a large step took the view's time for
+        minutes after it had been met, and were measured with whatever came next.
+        """
         began = time.monotonic()
         self._cadence.speak(hosts, MEETING)
 
         def known(look: Look) -> bool:
-            return look.live == hosts and not look.asking and self._answering.idle_s() > self._options.settled
+            settled = not look.asking and not look.untold and self._answering.idle_s() > self._options.settled
+            return look.live == hosts and settled
 
         met = await self._looks.until(known, BEGIN_S + MEET_S * hosts)
         self._meeting_s += time.monotonic() - began

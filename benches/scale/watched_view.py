@@ -48,7 +48,8 @@ class Look(Struct, frozen=True, kw_only=True):
 
     ``at`` on the machine's monotonic clock; ``cpu_ns`` of the process so far; ``messages`` of the stream so far, of
     which ``frames``; ``ages``: VMs of the sample by age, see BIN_S; ``asking``: requests that wait or are under way;
-    ``runtime_bytes``: of the columns, with their room to grow, ``used_bytes`` without.
+    ``events``: that the broker has taken so far; ``untold``: that it has not been given yet; ``runtime_bytes``: of the
+    columns, with their room to grow, ``used_bytes`` without.
     """
 
     at: float
@@ -63,6 +64,8 @@ class Look(Struct, frozen=True, kw_only=True):
     hosts: int
     live: int
     asking: int
+    events: int
+    untold: int
     ages: list[int]
     runtime_bytes: int
     used_bytes: int
@@ -91,13 +94,14 @@ async def _watch(service: ViewService, looks: Path) -> None:
     lots = random.Random(1)  # noqa: S311 - a sample, no secret
     while True:
         await asyncio.sleep(LOOK_S)
-        line = msgspec.json.encode(look(service.view, service.clock(), lots)) + b"\n"
+        line = msgspec.json.encode(look(service, lots)) + b"\n"
         with looks.open("ab") as output:
             output.write(line)
 
 
-def look(view: View, now: float, lots: random.Random) -> Look:
-    """Look at a view."""
+def look(service: ViewService, lots: random.Random) -> Look:
+    """Look at a view at work."""
+    view, now = service.view, service.clock()
     counts, hosts = view.counts, list(view.hosts.values())
     columns = [getattr(view.runtime, name) for name in COLUMNS]
     return Look(
@@ -113,6 +117,8 @@ def look(view: View, now: float, lots: random.Random) -> Look:
         hosts=len(hosts),
         live=sum(host.state is HostState.LIVE for host in hosts),
         asking=view.asking.waiting + view.asking.in_flight,
+        events=service.teller.published.events,
+        untold=service.backlog.waiting + service.teller.unpublished,
         ages=ages(view, lots.sample(hosts, min(SAMPLED, len(hosts))), now),
         runtime_bytes=sum(column.nbytes for column in columns),
         used_bytes=sum(host.block.capacity for host in hosts) * sum(column.itemsize for column in columns),

@@ -85,6 +85,7 @@ def test_goals_are_named_that_were_missed() -> None:
         view_us_per_message=100.0,
         cpu={"view": 0.8},
         asked=0,
+        events=0,
         load_late_s=0.0,
     )
     good = Report(

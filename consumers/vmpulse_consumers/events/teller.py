@@ -158,6 +158,11 @@ class Backlog:
         self._waiting: deque[Event] = deque()
         self._some = asyncio.Event()
 
+    @property
+    def waiting(self) -> int:
+        """How many events have not been told yet."""
+        return len(self._waiting)
+
     def tell(self, events: list[Event]) -> None:
         """Have events told, after those that were brought before; a few of them at once, if nothing waits."""
         self._waiting.extend(events)
