@@ -106,6 +106,10 @@ nightly: ## what takes long: the composed stack, ten thousand histories, a milli
 	@$(MAKE) soak GUESTS=2 SECONDS_LIMIT=3600 ARGS=
 	@$(MAKE) bench-soak MINUTES=60 ARGS=
 
+.PHONY: bench
+bench: setup ## run all benches below but those of agent, chaos and soak, and write docs/performance/ (75 minutes; ARGS='--only NAME')
+	@exec $(bin)/python -m benches.figures $(ARGS)
+
 .PHONY: bench-frame
 bench-frame: setup ## what a frame costs, as one JSON line
 	@exec $(bin)/python -m benches.frame $(ARGS)
