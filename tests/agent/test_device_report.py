@@ -154,7 +154,7 @@ def test_each_report_is_over_the_time_since_the_one_before() -> None:
     for at, read in ((10.0, 0), (40.0, 300), (41.0, 5300), (70.0, 5300)):
         read_until(session, at, read)
     session.report_devices(70.5)
-    assert said_rates(session) == [(60.0, 88.33, 0.0, 5000.0)]
+    assert said_rates(session) == [(60.0, 88.0, 0.0, 5000.0)]
     session.report_devices(80.0)
     read_until(session, 100.0, 5600)
     assert said_rates(session) == [(30.0, 10.0, 10.0, 10.0)]
