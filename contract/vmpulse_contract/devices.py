@@ -15,7 +15,8 @@ from typing import Final
 from msgspec import Struct
 
 from vmpulse_contract import limits, wire
-from vmpulse_contract.errors import DeviceStatsTooBig, MalformedMessage, MessageTooBig, TooManyVms
+from vmpulse_contract.deflation import inflate
+from vmpulse_contract.errors import DeviceStatsTooBig, TooManyVms
 from vmpulse_contract.stream import Count, Epoch, Uuid
 from vmpulse_contract.verbs import DeviceStats
 
@@ -76,25 +77,9 @@ def pack_devices(message: DeviceMessage) -> PackedDevices:
 def read_devices(raw: bytes) -> DeviceMessage:
     """Decode device statistics. Raises MessageError."""
     packed = wire.read_stream(raw, PackedDevices)
-    vms = wire.shape((wire.unpack(_inflate(packed.vms)),), _Records).vms
+    vms = wire.shape((wire.unpack(inflate(packed.vms, "devices")),), _Records).vms
     if len(vms) > limits.VMS_PER_HOST.maximum:
         raise TooManyVms(len(vms), "devices")
     for record in vms.values():
         check_record(record)
     return DeviceMessage(packed.version, packed.epoch, packed.number, packed.monotonic_ms, vms)
-
-
-def _inflate(packed: bytes) -> bytes:
-    """Inflate within the limit of a message: what would become larger is refused before it does."""
-    inflater, most = zlib.decompressobj(), limits.MESSAGE_BYTES.maximum
-    try:
-        raw = inflater.decompress(packed, most + 1)
-    except zlib.error as error:
-        msg = f"not deflated device statistics: {error!s:.120}"
-        raise MalformedMessage(msg) from error
-    if len(raw) > most:
-        raise MessageTooBig(len(raw), "devices, inflated")
-    if not inflater.eof or inflater.unused_data:
-        msg = "not deflated device statistics: the stream is cut off, or something follows it"
-        raise MalformedMessage(msg)
-    return raw

@@ -11,7 +11,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Final, TypeAlias
 
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from vmpulse_contract import limits, sections, wire
 from vmpulse_contract.errors import VERB_ERRORS, MistypedMessage, TooManyIds, TooManyVms, VerbError
@@ -48,10 +48,14 @@ SECTION_OF_VERB: Final = {verb: section for section, verb in VERB_OF_SECTION.ite
 
 
 class Request(Struct, frozen=True, kw_only=True):
-    """A request. ``vms`` empty: all VMs of the host. Nothing is omitted, for a reader needs the version."""
+    """A request. ``vms`` empty: all VMs of the host. ``deflate``: the reply may come deflated.
+
+    Only what is unset is omitted, for a reader needs the version.
+    """
 
     version: int = field(default=wire.VERSION)
     vms: tuple[Uuid, ...] = field(default=(), name="vmIDs")
+    deflate: bool | UnsetType = UNSET
 
 
 class Failure(Struct, frozen=True):

@@ -140,7 +140,7 @@ def agent_of(hypervisor: SimulatedHypervisor, caught: Catcher, kept: list[Tombst
 
 async def ask(agent: HostAgent, verb: str, body: bytes | None = None, user: str | None = ENGINE) -> AnyReply:
     """Ask as a request does and read as its asker does."""
-    raw = await agent.answer(verb, wire.write(Request()) if body is None else body, user)
+    raw, _ = await agent.answer(verb, wire.write(Request()) if body is None else body, user)
     return verbs.read_reply(Verb(verb) if verb in set(Verb) else Verb.LIST, raw)
 
 

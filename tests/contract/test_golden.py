@@ -72,6 +72,7 @@ MESSAGES: Final = {
     "goodbye": Golden(golden.GOODBYE, stream.read_goodbye),
     "devices": Golden(golden.PACKED_DEVICES, partial(wire.read_stream, kind=PackedDevices)),
     "request": Golden(verbs.Request(vms=(golden.A,)), verbs.read_request),
+    "request_deflate": Golden(verbs.Request(vms=(golden.A,), deflate=True), verbs.read_request),
     **_replies(life.REPLIES_FIRST, "_first"),
     **_replies({**life.REPLIES, "list": golden.LIST, "status": golden.STATUS_REPLY}),
     "reply_error": Golden(life.REPLY_ERROR, partial(wire.read_envelope, kind=verbs.Reply)),

@@ -193,7 +193,9 @@ def changes(draw: st.DrawFn) -> ChangeEvent:
 
 
 goodbyes = st.builds(Goodbye, st.just(wire.VERSION), epochs, u64, st.sampled_from(GoodbyeReason))
-requests = st.builds(verbs.Request, vms=st.lists(vms, max_size=5).map(tuple))
+requests = st.builds(
+    verbs.Request, vms=st.lists(vms, max_size=5).map(tuple), deflate=st.just(msgspec.UNSET) | st.booleans()
+)
 
 
 def _optional(kind: type[msgspec.Struct]) -> st.SearchStrategy[msgspec.Struct]:
