@@ -20,7 +20,11 @@ from vmpulse_contract.stream import Count, Hash, Roster, Uuid, check_roster
 from vmpulse_contract.values import VmStatus
 
 Real = Annotated[float, Meta(ge=0, le=1.7976931348623157e308)]
-"""A measured number: finite and not negative. NaN compares with nothing, so it would poison every sum and sort."""
+"""A measured number: finite and not negative. NaN compares with nothing, so it would poison every sum and sort.
+
+In columns of device statistics, where rates and latencies stand, it is whole."""
+Seconds = Annotated[float, Meta(ge=0, le=1.7976931348623157e308, extra={"scale": 1000})]
+"""A time in seconds; in columns of device statistics whole milliseconds."""
 
 
 class Verb(StrEnum):
@@ -228,7 +232,7 @@ class NetworkStats(Struct, frozen=True, kw_only=True, omit_defaults=True, rename
     tx_rate_max: Real | None = None
     speed: int | None = None
     state: str | None = None
-    sample_time: Real | None = None
+    sample_time: Seconds | None = None
 
 
 class DeviceStats(Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
@@ -243,10 +247,10 @@ class DeviceStats(Struct, frozen=True, kw_only=True, omit_defaults=True, rename=
     disks_usage: tuple[DiskUsage, ...] | None = None
     network: dict[str, NetworkStats] | None = None
     disks: dict[str, DiskStats] | None = None
-    interval: Real | None = None
+    interval: Seconds | None = None
     """Seconds between the samples that began and ended the interval. A device that came in between, or whose counters
     began anew, has rates over the rest of it."""
-    stats_age: Real | None = None
+    stats_age: Seconds | None = None
     """Seconds since the newest sample began."""
 
 
