@@ -443,11 +443,12 @@ class AmqpLink:
             log.warning("host %s: a request without a usable reply_to was dropped", host)
             return
         verb = (request.routing_key or "").rpartition(".")[2]
-        body = await flow.agent.answer(verb, request.body, asked.user_id)
+        body, encoding = await flow.agent.answer(verb, request.body, asked.user_id)
         answer = Basic.Properties(
             user_id=host,
             message_type=Kind.REPLY,
             content_type=topology.CONTENT_TYPE,
+            content_encoding=encoding,
             correlation_id=asked.correlation_id,
             message_id=asked.correlation_id or FRAME_MESSAGE_ID,
             app_id=topology.APP_ID,

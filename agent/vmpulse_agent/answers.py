@@ -5,12 +5,13 @@ So a reply can never run ahead of the stream, and ``as_of`` orders it among the 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypedDict
+import zlib
+from typing import TYPE_CHECKING, Final, NamedTuple, TypedDict
 
 from msgspec import structs
 
 from vmpulse_agent.session import elapsed_ms
-from vmpulse_contract import limits, sections, wire
+from vmpulse_contract import deflation, limits, sections, wire
 from vmpulse_contract.errors import NotReady
 from vmpulse_contract.sections import ABSENT, Section
 from vmpulse_contract.values import VmStatus
@@ -48,6 +49,9 @@ RECORD_BYTES: Final = 48
 """Room for a record's key, hash and headers beside its body."""
 UTF8_BYTES: Final = 4
 """Bytes that one character may take."""
+DEFLATE_LEVEL: Final = 3
+"""The definitions of 40 simulated VMs, 177 kB, become 9 kB in 0.3 ms; the best level takes several times as long for a
+fifth less."""
 BUDGET: Final = limits.MESSAGE_BYTES.maximum - ENVELOPE_BYTES
 
 
@@ -58,6 +62,19 @@ def failure(session: Session | None, error: VerbError) -> bytes:
     return wire.write(
         Reply(version=wire.VERSION, epoch=epoch, as_of=as_of, monotonic_ms=0, error=Failure(error.code, text))
     )
+
+
+class Encoded(NamedTuple):
+    """A reply's body as it travels, and its property ``content_encoding``."""
+
+    body: bytes
+    encoding: str | None
+
+
+def encoded(body: bytes, *, deflate: bool) -> Encoded:
+    """Deflate a reply if its asker takes that and it becomes smaller: a roster, nearly all hashes, hardly does."""
+    packed = zlib.compress(body, DEFLATE_LEVEL) if deflate else body
+    return Encoded(packed, deflation.ENCODING) if len(packed) < len(body) else Encoded(body, None)
 
 
 class Held:

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 MICROSECONDS: Final = 1_000_000
 """Of a second. Times are whole here, so that growth adds up exactly and means stay between extremes."""
-DIGITS: Final = 2
-"""Decimals of rates: VDSM's precision on the wire."""
 
 
 class Device(NamedTuple):

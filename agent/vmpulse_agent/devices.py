@@ -10,8 +10,9 @@ from typing import Any
 
 from msgspec import structs
 
-from vmpulse_agent.device_rates import DIGITS, MEMORY, MICROSECONDS, Device, Interval, Trend, card, disk
+from vmpulse_agent.device_rates import MEMORY, MICROSECONDS, Device, Interval, Trend, card, disk
 from vmpulse_agent.hypervisor import DeviceCounters, DiskCounters, MemoryCounters
+from vmpulse_contract.columns import LARGEST
 from vmpulse_contract.verbs import DeviceStats, DiskStats, MemoryStats
 
 Rates = dict[str, Any]
@@ -44,11 +45,19 @@ def _rates(interval: Interval) -> dict[Device, Rates]:
     return rates
 
 
-def _values(trend: Trend) -> tuple[float, float, float] | None:
-    """Mean, least and most; of operations that were not made 0."""
+def _values(trend: Trend) -> tuple[int, int, int] | None:
+    """Mean, least and most, whole; of operations that were not made 0."""
     if trend.mean is None or trend.least is None or trend.most is None:
-        return (0.0, 0.0, 0.0) if trend.followed else None
-    return round(trend.mean, DIGITS), round(trend.least, DIGITS), round(trend.most, DIGITS)
+        return (0, 0, 0) if trend.followed else None
+    return _whole(trend.mean), _whole(trend.least), _whole(trend.most)
+
+
+def _whole(rate: float) -> int:
+    """What a rate has behind its point is less than its samples can tell, and does not deflate.
+
+    No counter is believed to grow faster than a column can say: a driver that counts wrongly costs no VM its record.
+    """
+    return min(round(rate), LARGEST)
 
 
 def _memory(now: MemoryCounters, rates: Rates) -> MemoryStats:
@@ -57,7 +66,7 @@ def _memory(now: MemoryCounters, rates: Rates) -> MemoryStats:
         mem_unused=now.unused,
         # The kernel's own word for "unused and what caches would give back".
         mem_free=now.usable,
-        **{name: round(rate) for name, rate in rates.items()},
+        **rates,
     )
 
 

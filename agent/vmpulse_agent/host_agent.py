@@ -16,6 +16,7 @@ from msgspec import structs
 
 from vmpulse_agent import answers
 from vmpulse_agent.allowance import Allowance
+from vmpulse_agent.answers import Encoded
 from vmpulse_agent.change_schedule import ChangeKey
 from vmpulse_agent.errors import HypervisorError
 from vmpulse_agent.hypervisor import (
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from vmpulse_agent.hypervisor import Hypervisor
+    from vmpulse_contract.verbs import AnyReply, Request
 
 log = logging.getLogger(__name__)
 
@@ -467,7 +469,7 @@ class HostAgent:
 
     # --- verbs --------------------------------------------------------------------------------------------------
 
-    async def answer(self, verb: str, body: bytes, user: str | None) -> bytes:
+    async def answer(self, verb: str, body: bytes, user: str | None) -> Encoded:
         """Answer one request, always: with the reply or with the error that says why there is none."""
         self.measures.requests[verb if verb in VERBS else "unknown"] += 1
         try:
@@ -478,21 +480,24 @@ class HostAgent:
             log.warning("a reply to %.40s could not be made: %s", verb, error)
             return self._failure(ReplyFailed(str(error)))
 
-    def _failure(self, error: VerbError) -> bytes:
+    def _failure(self, error: VerbError) -> Encoded:
         self.measures.requests_failed[error.code] += 1
-        return answers.failure(self.session, error)
+        return Encoded(answers.failure(self.session, error), None)
 
-    async def _answer(self, verb_text: str, body: bytes, user: str | None) -> bytes:
+    async def _answer(self, verb_text: str, body: bytes, user: str | None) -> Encoded:
         if not is_engine_user(user):
             raise NotAllowed(f"only engine users are answered, their names have a dot in them; asked by {user!r:.80}")
         try:
             verb = Verb(verb_text)
         except ValueError:
             raise UnknownVerb(f"{verb_text[:40]!r} is no verb; allowed: {', '.join(Verb)}") from None
-        vms = _asked(body)
+        request = _asked(body)
+        vms = [VmId(vm) for vm in request.vms]
         if verb is Verb.GET_CONFIG and self.session.ready:
-            return wire.write(await self._config_reply(vms))
-        return wire.write(answers.answer(self.session, self.held, verb, vms, self._now()))
+            reply: AnyReply = await self._config_reply(vms)
+        else:
+            reply = answers.answer(self.session, self.held, verb, vms, self._now())
+        return answers.encoded(wire.write(reply), deflate=request.deflate is True)
 
     async def _config_reply(self, vms: list[VmId]) -> verbs.SectionReply:
         """Read the XML again and give it only where it still hashes to what was announced."""
@@ -531,10 +536,10 @@ class HostAgent:
         return reading.config if told else None
 
 
-def _asked(body: bytes) -> list[VmId]:
-    """The VMs that a request names. Raises BadRequest if it is none."""
+def _asked(body: bytes) -> Request:
+    """Read a request. Raises BadRequest if it is none."""
     try:
-        return [VmId(vm) for vm in verbs.read_request(body).vms]
+        return verbs.read_request(body)
     except UnknownVersion as error:
         remedy = "upgrade the agent, or ask in its version" if error.newer else "upgrade the one that asks"
         words = f"this agent speaks contract version {error.allowed}, the request {error.shown}: {remedy}"

@@ -30,7 +30,7 @@ from vmpulse_agent.host_values import host_values, with_sizes
 from vmpulse_agent.hypervisor import DomainLook, Exit, LifecycleChange, LifecycleEvent, Look, SectionReading
 from vmpulse_agent.ledger import Ledger, Row
 from vmpulse_contract import limits, sections, topology, wire
-from vmpulse_contract.devices import pack_devices
+from vmpulse_contract.device_columns import pack_columns
 from vmpulse_contract.errors import MessageError
 from vmpulse_contract.identity import HostId, VmId
 from vmpulse_contract.sections import ABSENT, BODIED, Section, Status
@@ -568,7 +568,7 @@ class Session:
             self._balloons.take(now)
             messages += report.say_balloons(self.epoch, self.ledger.rows, self.monotonic_ms)
         for message in messages:
-            body = wire.write(pack_devices(message))
+            body = wire.write(pack_columns(message))
             self.counters.devices += 1
             self.counters.bytes_published += len(body)
             self._outgoing.append(

@@ -20,7 +20,8 @@ from benches.streamed.frames import Frames, digest_at, first_frame
 from benches.streamed.templates import renamed
 from vmpulse_agent.session import Outgoing
 from vmpulse_contract import sections, topology, wire
-from vmpulse_contract.devices import DeviceMessage, pack_devices
+from vmpulse_contract.device_columns import pack_columns
+from vmpulse_contract.devices import DeviceMessage
 from vmpulse_contract.identity import HostId, VmId, host_id
 from vmpulse_contract.sections import ABSENT, Section
 from vmpulse_contract.stream import ROW_HASH_BYTES, ChangeEvent, Roster, RosterMessage
@@ -135,7 +136,7 @@ class StreamedFleet:
         with self._lock:
             count, now = int(self._reports[number]), self._monotonic_ms()
             self._reports[number] += 1
-        told = pack_devices(DeviceMessage(wire.VERSION, self._epochs[number], count, now, records))
+        told = pack_columns(DeviceMessage(wire.VERSION, self._epochs[number], count, now, records))
         return self._message(number, Kind.DEVICES, topology.devices_key(self.names[number]), wire.write(told))
 
     # --- answers ------------------------------------------------------------------------------------------------

@@ -9,7 +9,8 @@ import msgspec
 from vmpulse_agent.hypervisor import SectionReading
 from vmpulse_agent.session import Session
 from vmpulse_contract import stream
-from vmpulse_contract.devices import DeviceMessage, read_devices
+from vmpulse_contract.device_door import read_columns
+from vmpulse_contract.devices import DeviceMessage
 from vmpulse_contract.sections import Section
 from vmpulse_contract.stream import Frame, HostFacts, Roster
 from vmpulse_contract.topology import Kind
@@ -77,7 +78,7 @@ async def _template(hypervisor: SimulatedHypervisor, clock: Now) -> Template:
     tails = [await _tail(session, hypervisor, clock) for _ in range(TAILS)]
     session.report_devices(clock.now)
     session.devices_sampled(await hypervisor.device_sample(), clock.now)
-    devices = read_devices(_said(session, Kind.DEVICES))
+    devices = read_columns(_said(session, Kind.DEVICES))
     return Template(roster, tuple(read[vm] for vm in roster.vm_ids()), tuple(tails), devices)
 
 

@@ -22,7 +22,7 @@ from pamqp.commands import Basic
 from vmpulse_consumers.amqp_upkeep import keep_up
 from vmpulse_consumers.rejections import Rejections
 from vmpulse_consumers.unasked import MUTED_S, Unasked
-from vmpulse_contract import topology, verbs, wire
+from vmpulse_contract import deflation, topology, verbs, wire
 from vmpulse_contract.errors import HostDidNotAnswer, MessageError, UnknownHost
 from vmpulse_contract.topology import Kind
 from vmpulse_edges.amqp_connection import PART_S, QUEUE_DELETED, broker_errors, connect, declare, reporter, within
@@ -144,9 +144,10 @@ class Requests:
             VerbError: the host's own reason.
             MessageError: the answer is none.
         """
-        message = await self._ask(host, verb, wire.write(verbs.Request(vms=tuple(vms))))
+        message = await self._ask(host, verb, wire.write(verbs.Request(vms=tuple(vms), deflate=True)))
         try:
-            return verbs.read_reply(verb, message.body)
+            encoding = message.header.properties.content_encoding
+            return verbs.read_reply(verb, deflation.decoded(message.body, encoding, verb))
         except MessageError as error:
             await self.bury(message, error)
             raise
@@ -249,6 +250,7 @@ class Requests:
             message_type=Kind.POISON,
             message_id=secrets.token_hex(8),
             content_type=came.content_type,
+            content_encoding=came.content_encoding,
             app_id=topology.APP_ID,
             timestamp=datetime.now(UTC),
             headers={

@@ -154,23 +154,42 @@ def positions(column: Sparse, count: int) -> array[int]:
 
 def unpack(column: Column, count: int) -> list[int | None]:
     """Read a column back. Raises MistypedMessage if it does not hold *count* values."""
+    return unpack_some(column, count, 0, count)
+
+
+def unpack_some(column: Column, count: int, first: int, end: int) -> list[int | None]:
+    """Read the values from *first* to before *end*. Raises MistypedMessage if a column does not hold *count* values."""
     if isinstance(column, Sparse):
-        values = [column.common] * count
+        values = [column.common] * (end - first)
         found = positions(column, count)
         for at, value in zip(found, unpack(column.exceptions, len(found)), strict=True):
-            values[at] = value
+            if first <= at < end:
+                values[at - first] = value
         return values
     if not isinstance(column, bytes):
-        return [column] * count
+        return [column] * (end - first)
     width = width_of(column, count)
     unknown = (1 << width) - 1
-    return [None if value == unknown else value for value in _unpack_raw(column, width, count)]
+    return [None if value == unknown else value for value in _unpack_raw(column, width, first, end)]
 
 
-def _unpack_raw(column: bytes, width: int, count: int) -> Iterable[int]:
+def _unpack_raw(column: bytes, width: int, first: int, end: int) -> Iterable[int]:
     if width != NIBBLE:
-        return from_bytes(_CODES[width], column)
-    return [half for byte in column for half in (byte & 15, byte >> 4)][:count]
+        size = width // 8
+        return from_bytes(_CODES[width], column[first * size : end * size])
+    halves = [half for byte in column[first // 2 : (end + 1) // 2] for half in (byte & 15, byte >> 4)]
+    return halves[first % 2 :][: end - first]
+
+
+def has_unknown(column: Column, count: int) -> bool:
+    """Whether any value of a column that holds *count* values is unknown."""
+    if isinstance(column, Sparse):
+        return column.common is None or has_unknown(column.exceptions, len(positions(column, count)))
+    if not isinstance(column, bytes):
+        return column is None and count > 0
+    # All bits set is the largest value of its width, if it is there.
+    width = width_of(column, count)
+    return max(_unpack_raw(column, width, 0, count)) == (1 << width) - 1
 
 
 def to_bytes(code: str, values: Iterable[int]) -> bytes:

@@ -9,7 +9,7 @@ ContractError
 │   ├── HashMismatch          a body that does not hash to its own hash
 │   └── LimitBreached         a limit of limits.py does not hold; ``limit`` says which
 │       ├── MessageTooBig, BodyTooBig, TooManyVms, TooManyIds, TooManyTombstones
-│       ├── DeviceStatsTooBig
+│       ├── DeviceStatsTooBig, TooManyDevices, TooManyRows
 │       └── TooManyApps, TooManyInterfaces, TooManyAddresses, TooManyLabels, TextTooLong
 ├── VerbError               an answer to a request that is not the reply asked for; ``code`` travels
 │   ├── UnknownVerb, BadRequest, NotAllowed, NotReady, HypervisorFailed, ReplyFailed
@@ -118,6 +118,18 @@ class DeviceStatsTooBig(LimitBreached):
     """The device statistics of one VM are longer than anything a host reports."""
 
     limit = limits.DEVICE_STATS_BYTES
+
+
+class TooManyDevices(LimitBreached):
+    """A VM has more disks, cards or file systems than are carried of one."""
+
+    limit = limits.DEVICES_PER_VM
+
+
+class TooManyRows(LimitBreached):
+    """A message has more disks, cards or file systems than one may carry."""
+
+    limit = limits.DEVICES_PER_MESSAGE
 
 
 class TooManyIds(LimitBreached):

@@ -46,6 +46,14 @@ DEVICE_STATS_BYTES: Final = Limit(
     64 << 10,
     "hundreds of disks and cards; a view keeps the last ones of every VM, 4,096 of a host",
 )
+DEVICES_PER_VM: Final = Limit(
+    "disks, cards or file systems per VM",
+    1024,
+    "more than fit the bytes of one VM; columns that are all alike would claim any number in no bytes",
+)
+DEVICES_PER_MESSAGE: Final = Limit(
+    "disks, cards or file systems per message", 65_536, "16 bytes each, which is less than any of them takes"
+)
 NESTING: Final = Limit("nesting levels", 1024, "the C unpacker of msgpack refuses deeper input by itself")
 
 TABLE: Final = (
@@ -61,6 +69,8 @@ TABLE: Final = (
     BODY_BYTES,
     BODY_PUSH_BYTES,
     DEVICE_STATS_BYTES,
+    DEVICES_PER_VM,
+    DEVICES_PER_MESSAGE,
     NESTING,
 )
 """All limits, in the order in which the documentation lists them."""

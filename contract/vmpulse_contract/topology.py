@@ -168,7 +168,12 @@ def change_key(host: HostId, section: Section) -> str:
 
 
 def devices_key(host: HostId) -> str:
-    """Routing key of a host's device statistics on DEVICES."""
+    """Routing key of a host's device statistics on DEVICES, by columns."""
+    return f"{host}{_COLUMNS}"
+
+
+def device_map_key(host: HostId) -> str:
+    """Routing key of device statistics that are a map, as agents said them before."""
     return host
 
 
@@ -198,17 +203,20 @@ def event_key(view: str, kind: EventType, *subject: str) -> str:
 class StreamKey(NamedTuple):
     """What the exchange and routing key of a message that a host publishes unasked say.
 
-    ``kind`` None: one that this version does not know; whoever reads passes it over.
+    ``kind`` None: one that this version does not know; whoever reads passes it over. ``columns``: device statistics by
+    columns, and not as a map.
     """
 
     host: HostId
     kind: Kind | None
     section: Section | None
+    columns: bool = False
 
 
 _RUNTIME_KINDS: Final = {"": Kind.FRAME, ".roster": Kind.ROSTER, ".goodbye": Kind.GOODBYE}
 _SECTIONS: Final = {f".{label}": section for label, section in SECTION_BY_LABEL.items()}
-_KNOWN: Final = {*_RUNTIME_KINDS, *_SECTIONS}
+_COLUMNS: Final = ".columns"
+_KNOWN: Final = {*_RUNTIME_KINDS, *_SECTIONS, _COLUMNS}
 _STREAM: Final = {RUNTIME, CHANGES, DEVICES}
 _LATER: Final = re.compile(r"\.[a-z][A-Za-z0-9]{0,31}")
 """The second word of a kind to come looks like those that there are. Anything else is somebody's fault."""
@@ -226,8 +234,8 @@ def parse_stream_key(exchange: str, routing_key: str) -> StreamKey:
         return StreamKey(host, _RUNTIME_KINDS[rest], None)
     if exchange == CHANGES and rest in _SECTIONS:
         return StreamKey(host, Kind.CHANGE, _SECTIONS[rest])
-    if exchange == DEVICES and not rest:
-        return StreamKey(host, Kind.DEVICES, None)
+    if exchange == DEVICES and rest in {"", _COLUMNS}:
+        return StreamKey(host, Kind.DEVICES, None, columns=bool(rest))
     if exchange in _STREAM and rest not in _KNOWN and _LATER.fullmatch(rest):
         return StreamKey(host, None, None)
     msg = f"no agent publishes to {exchange} with routing key {routing_key!r:.100}"

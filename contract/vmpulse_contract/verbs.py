@@ -11,7 +11,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Final, TypeAlias
 
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from vmpulse_contract import limits, sections, wire
 from vmpulse_contract.errors import VERB_ERRORS, MistypedMessage, TooManyIds, TooManyVms, VerbError
@@ -20,7 +20,11 @@ from vmpulse_contract.stream import Count, Hash, Roster, Uuid, check_roster
 from vmpulse_contract.values import VmStatus
 
 Real = Annotated[float, Meta(ge=0, le=1.7976931348623157e308)]
-"""A measured number: finite and not negative. NaN compares with nothing, so it would poison every sum and sort."""
+"""A measured number: finite and not negative. NaN compares with nothing, so it would poison every sum and sort.
+
+In columns of device statistics, where rates and latencies stand, it is whole."""
+Seconds = Annotated[float, Meta(ge=0, le=1.7976931348623157e308, extra={"scale": 1000})]
+"""A time in seconds; in columns of device statistics whole milliseconds."""
 
 
 class Verb(StrEnum):
@@ -48,10 +52,14 @@ SECTION_OF_VERB: Final = {verb: section for section, verb in VERB_OF_SECTION.ite
 
 
 class Request(Struct, frozen=True, kw_only=True):
-    """A request. ``vms`` empty: all VMs of the host. Nothing is omitted, for a reader needs the version."""
+    """A request. ``vms`` empty: all VMs of the host. ``deflate``: the reply may come deflated.
+
+    Only what is unset is omitted, for a reader needs the version.
+    """
 
     version: int = field(default=wire.VERSION)
     vms: tuple[Uuid, ...] = field(default=(), name="vmIDs")
+    deflate: bool | UnsetType = UNSET
 
 
 class Failure(Struct, frozen=True):
@@ -224,7 +232,7 @@ class NetworkStats(Struct, frozen=True, kw_only=True, omit_defaults=True, rename
     tx_rate_max: Real | None = None
     speed: int | None = None
     state: str | None = None
-    sample_time: Real | None = None
+    sample_time: Seconds | None = None
 
 
 class DeviceStats(Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
@@ -239,10 +247,10 @@ class DeviceStats(Struct, frozen=True, kw_only=True, omit_defaults=True, rename=
     disks_usage: tuple[DiskUsage, ...] | None = None
     network: dict[str, NetworkStats] | None = None
     disks: dict[str, DiskStats] | None = None
-    interval: Real | None = None
+    interval: Seconds | None = None
     """Seconds between the samples that began and ended the interval. A device that came in between, or whose counters
     began anew, has rates over the rest of it."""
-    stats_age: Real | None = None
+    stats_age: Seconds | None = None
     """Seconds since the newest sample began."""
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from vmpulse_agent.session import Outgoing
 from vmpulse_contract import columns, sections, stream, topology
 from vmpulse_contract.columns import to_bytes
-from vmpulse_contract.devices import DeviceMessage, read_devices
+from vmpulse_contract.device_door import read_columns
+from vmpulse_contract.devices import DeviceMessage
 from vmpulse_contract.identity import VmId
 from vmpulse_contract.sections import Section
 from vmpulse_contract.stream import ChangeEvent, Frame, Goodbye, Roster
@@ -58,7 +59,7 @@ class Receiver:
                 return goodbye
 
     def _hear_devices(self, one: Outgoing, *, gaps: bool) -> DeviceMessage:
-        message = read_devices(one.body)
+        message = read_columns(one.body)
         assert (message.epoch, message.number) == (self.epoch, one.seq)
         assert message.number > self.reports if gaps else message.number == self.reports + 1
         self.reports = message.number

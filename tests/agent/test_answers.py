@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vmpulse_agent import answers
 from vmpulse_agent.hypervisor import DeviceCounters, DeviceSample, DiskCounters, DomainLook, Look, SectionReading
 from vmpulse_agent.session import Session
-from vmpulse_contract import limits, verbs, wire
+from vmpulse_contract import deflation, limits, verbs, wire
 from vmpulse_contract.errors import NotReady, UnknownVerb, VerbError
 from vmpulse_contract.identity import HostId, VmId
 from vmpulse_contract.sections import GuestDetails, Info, Section, Status
@@ -189,3 +191,13 @@ def test_failure_travels_as_its_own_error() -> None:
         verbs.read_reply(Verb.LIST, raw)
     assert type(told.value) is UnknownVerb
     assert len(str(told.value)) == limits.TEXT_CHARACTERS.maximum
+
+
+@given(st.binary(max_size=300))
+def test_a_reply_is_deflated_where_that_makes_it_smaller(body: bytes) -> None:
+    """What is deflated is smaller and inflates to the reply; the rest, and all for who did not ask, stays as it is."""
+    sent = answers.encoded(body, deflate=True)
+    assert deflation.decoded(*sent, "reply") == body
+    assert (sent.encoding is not None) == (len(sent.body) < len(body))
+    assert answers.encoded(body * 9, deflate=False) == (body * 9, None)
+    assert answers.encoded(b"same" * 99, deflate=True).encoding == "deflate"

@@ -16,7 +16,9 @@ from vmpulse_agent.hypervisor import DeviceCounters, DeviceSample, DiskCounters,
 from vmpulse_agent.ledger import Row
 from vmpulse_agent.session import BALLOON_GAP_S, Outgoing, Session
 from vmpulse_contract import limits, topology, wire
-from vmpulse_contract.devices import DeviceMessage, pack_devices, read_devices
+from vmpulse_contract.device_columns import pack_columns
+from vmpulse_contract.device_door import read_columns
+from vmpulse_contract.devices import DeviceMessage
 from vmpulse_contract.identity import VmId
 from vmpulse_contract.topology import Kind
 from vmpulse_contract.verbs import BalloonInfo, DeviceStats, DiskStats, DiskUsage, NetworkStats
@@ -45,7 +47,7 @@ def said_rates(session: Session) -> list[tuple[float | None, ...]]:
 
 def reports(session: Session) -> list[DeviceMessage]:
     """What the session says of devices now."""
-    return [read_devices(one.body) for one in session.drain() if one.kind is Kind.DEVICES]
+    return [read_columns(one.body) for one in session.drain() if one.kind is Kind.DEVICES]
 
 
 def test_a_report_says_the_newest_sample_of_present_lives() -> None:
@@ -57,8 +59,8 @@ def test_a_report_says_the_newest_sample_of_present_lives() -> None:
     assert not session.drain()
     session.report_devices(13.0)
     (said,) = session.drain()
-    assert said == Outgoing(Kind.DEVICES, topology.DEVICES, "h1", said.body, 1, topology.DEVICES_EXPIRATION_MS)
-    message = read_devices(said.body)
+    assert said == Outgoing(Kind.DEVICES, topology.DEVICES, "h1.columns", said.body, 1, topology.DEVICES_EXPIRATION_MS)
+    message = read_columns(said.body)
     assert (message.number, message.monotonic_ms, message.epoch) == (1, 12_250, session.epoch)
     assert {vm: record.token for vm, record in message.vms.items()} == {A: 1}
     assert message.vms[A].stats == structs.replace(STATS, interval=1.25)
@@ -154,7 +156,7 @@ def test_each_report_is_over_the_time_since_the_one_before() -> None:
     for at, read in ((10.0, 0), (40.0, 300), (41.0, 5300), (70.0, 5300)):
         read_until(session, at, read)
     session.report_devices(70.5)
-    assert said_rates(session) == [(60.0, 88.33, 0.0, 5000.0)]
+    assert said_rates(session) == [(60.0, 88.0, 0.0, 5000.0)]
     session.report_devices(80.0)
     read_until(session, 100.0, 5600)
     assert said_rates(session) == [(30.0, 10.0, 10.0, 10.0)]
@@ -265,7 +267,7 @@ def test_a_report_is_read_as_it_was_sampled(samples: list[dict[VmId, DeviceCount
         report.take(DeviceSample(float(at), sample), rows)
     report.due = True
     (message,) = report.say(5, rows.values(), int)
-    read = read_devices(wire.write(pack_devices(message)))
+    read = read_columns(wire.write(pack_columns(message)))
     assert read.vms.keys() == samples[-1].keys()
     assert {vm: record.stats for vm, record in read.vms.items()} == {vm: report.of(rows[VmId(vm)]) for vm in read.vms}
 

@@ -9,6 +9,7 @@ from vmpulse_agent.device_rates import Interval, followed
 from vmpulse_agent.devices import device_stats
 from vmpulse_agent.hypervisor import DeviceCounters, DiskCounters, MemoryCounters
 from vmpulse_contract import wire
+from vmpulse_contract.columns import LARGEST
 from vmpulse_contract.verbs import DeviceStats, DiskStats, NetworkStats
 
 COUNTER = st.none() | st.integers(0, 1 << 63)
@@ -73,6 +74,15 @@ def test_extremes_stand_beside_the_mean() -> None:
     readings = [(at, disks(DiskCounters("vda", read_bytes=read))) for at, read in ((0, 0), (30, 300), (31, 9300))]
     disk = only(stats_of(*readings, (60, disks(DiskCounters("vda", read_bytes=9300)))))
     assert (disk.read_rate_min, disk.read_rate, disk.read_rate_max) == (0.0, 155.0, 9000.0)
+
+
+def test_rates_are_whole() -> None:
+    """What is behind a rate's point was not measured; and a counter that leaps costs no VM its record."""
+    stats = stats_of(*((at, disks(DiskCounters("vda", read_bytes=read))) for at, read in ((0, 0), (3, 10), (4, 11))))
+    disk = only(stats)
+    assert (disk.read_rate_min, disk.read_rate, disk.read_rate_max) == (1, 3, 3)
+    before, after = (disks(DiskCounters("vda", read_bytes=read)) for read in (0, 1 << 63))
+    assert only(stats_of((0.0, before), (1e-6, after))).read_rate == LARGEST
 
 
 def test_spans_without_operations_are_no_latency() -> None:

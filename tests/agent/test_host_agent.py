@@ -24,7 +24,7 @@ from vmpulse_agent.hypervisor import (
 )
 from vmpulse_agent.session import Outgoing, Policy
 from vmpulse_contract import verbs, wire
-from vmpulse_contract.devices import read_devices
+from vmpulse_contract.device_door import read_columns
 from vmpulse_contract.errors import BadRequest, NotAllowed, NotReady, UnknownVerb, VerbError
 from vmpulse_contract.identity import VmId
 from vmpulse_contract.sections import Section
@@ -140,7 +140,7 @@ def agent_of(hypervisor: SimulatedHypervisor, caught: Catcher, kept: list[Tombst
 
 async def ask(agent: HostAgent, verb: str, body: bytes | None = None, user: str | None = ENGINE) -> AnyReply:
     """Ask as a request does and read as its asker does."""
-    raw = await agent.answer(verb, wire.write(Request()) if body is None else body, user)
+    raw, _ = await agent.answer(verb, wire.write(Request()) if body is None else body, user)
     return verbs.read_reply(Verb(verb) if verb in set(Verb) else Verb.LIST, raw)
 
 
@@ -266,7 +266,7 @@ async def test_devices_are_reported_again_and_again(
         began = time.monotonic()
         await eventually(lambda: len(caught.of(Kind.DEVICES)) == 3)
         assert time.monotonic() - began > 0.6
-    messages = [read_devices(message.body) for message in caught.of(Kind.DEVICES)]
+    messages = [read_columns(message.body) for message in caught.of(Kind.DEVICES)]
     assert [message.number for message in messages[:3]] == [1, 2, 3]
     assert sorted({message.monotonic_ms for message in messages}) == [message.monotonic_ms for message in messages]
     lives = {vm: domain.life.token for vm, domain in hypervisor.domains.items() if domain.life}

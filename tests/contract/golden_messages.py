@@ -5,7 +5,10 @@ They are one host's, in one epoch; ``golden_life`` has what it said before.
 
 from __future__ import annotations
 
-from typing import Final
+import zlib
+from typing import Any, Final
+
+from msgspec import Struct, structs
 
 from vmpulse_contract import columns, sections, verbs, wire
 from vmpulse_contract.columns import to_bytes
@@ -123,6 +126,57 @@ PACKED_DEVICES: Final = PackedDevices(
         "985602b9f125f9258939e7181418185680b86945a9a9e718848d8d97a664166717372e2e4b49bcc7c0babc283531c5bf"
         "a0f82ccb869520a65365496af139461da02e103728b124f5b4c307060e0620580d13f1cdcc3b0d120001846062c56947"
         "15062e90e08accbc92d4a2b2c49cd30e450740020c00719f4764"
+    ),
+)
+
+
+def _by_name(kind: type[Struct]) -> Any:
+    """A Struct whose every field has a value that follows from its name, so that no two columns can change places."""
+    shown = {field.name: str(field.type) for field in structs.fields(kind)}
+    return kind(
+        **{
+            name: name if "str" in of else name > "c" if "bool" in of else zlib.crc32(name.encode()) >> len(name)
+            for name, of in shown.items()
+        }
+    )
+
+
+DEVICE_COLUMNS: Final = DeviceMessage(
+    version=wire.VERSION,
+    epoch=EPOCH,
+    number=2,
+    monotonic_ms=62_000,
+    vms={
+        A: DeviceRecord(
+            TOKEN_A,
+            verbs.DeviceStats(
+                memory_stats=_by_name(verbs.MemoryStats),
+                balloon_info=_by_name(verbs.BalloonInfo),
+                disks_usage=(_by_name(verbs.DiskUsage), verbs.DiskUsage(path="/srv", used=7)),
+                network={"vnet0": _by_name(verbs.NetworkStats)},
+                disks={"vda": _by_name(verbs.DiskStats), "vdb": verbs.DiskStats(read_ops=1, image_id="b")},
+                interval=300.5,
+            ),
+        ),
+        B: DeviceRecord(TOKEN_B, verbs.DeviceStats(disks_usage=(), disks={"vda": verbs.DiskStats(read_rate=3.0)})),
+    },
+)
+PACKED_COLUMNS: Final = PackedDevices(
+    wire.VERSION,
+    EPOCH,
+    2,
+    62_000,
+    bytes.fromhex(
+        "789c9b7944814150c9d82534adbc63e6aadd67eebefb2f80c63f22509df1f47c372303c389c6bcf612207d8741f808e3"
+        "c7730c09be7ae718a4f6ed3cc7309531f81ce38167eee71864af4602c542fe9d6368ec3538c7c0bae2d73906b60ccd73"
+        "0c73f2bdce31a8fd052ad6fcf7ed1c53828a059025290414938a3dc7d057b1f91c03f7ee3fe71878aca2a7814d674bbc"
+        "7c8e81f141c93906b9bf8540565111c3d4238c4c9396142496642cd12f2e2a3bc2c1552fc8f61f088e7018964d616767"
+        "606098b428adf800c4814bcbf2524b0c96e425e6a6aec84d4c8e4f4c49293ac7d0bc47f19ca8a8e881730cfc9ffbcf31"
+        "98d5012d56cb883ac7a0aa7fec1c431753f039064ef7ade718f88e01dde6bbc8f21c834820cf3906e10babcf31549a7f"
+        "5f5a5c9258927a2e3dacf8c61d0689238c42931797a524027112883ec2f356f43403308818c0aee25933d90acc82f0fc"
+        "dbac91787b1b589178853cba601e3350ef119eae022624b9c71398917877db2c103cb69015103a210222fb712f07926c"
+        "722684ce0b85c8fe5460479235b484d0e6ea10d963ffd89064173343e8a5b21059b9b25748aed0f040b87ef28accdcc4"
+        "f4d4f8cc948549078e705c99ca02963a000024f54148"
     ),
 )
 LIST: Final = verbs.ListReply(

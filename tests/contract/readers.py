@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 from hypothesis import strategies as st
 
 from tests.contract import wirelings
-from vmpulse_contract import devices, sections, stream, verbs
+from vmpulse_contract import device_columns, device_door, devices, sections, stream, verbs
 from vmpulse_contract.errors import MessageError, VerbError
 from vmpulse_contract.sections import BODIED
 from vmpulse_contract.verbs import Verb
@@ -39,7 +39,8 @@ READERS: Final = (
     Reader("roster", stream.read_roster, wirelings.roster_messages),
     Reader("change", stream.read_change, wirelings.changes()),
     Reader("goodbye", stream.read_goodbye, wirelings.goodbyes),
-    Reader("devices", devices.read_devices, wirelings.device_messages.map(devices.pack_devices)),
+    Reader("devices", devices.check_devices, wirelings.device_maps.map(wirelings.pack_map)),
+    Reader("device columns", device_door.read_columns, wirelings.device_messages.map(device_columns.pack_columns)),
     Reader("request", verbs.read_request, wirelings.requests, is_envelope=True),
     *(
         Reader(verb, partial(verbs.read_reply, verb), wirelings.replies(verb), is_envelope=True, is_reply=True)

@@ -138,3 +138,13 @@ def test_any_exceptions_unpack_or_are_refused(count: int, common: int | None, at
     except MistypedMessage:
         return
     assert len(unpack(column, count)) == count
+
+
+@given(st.data(), st.integers(0, 60))
+def test_a_part_of_a_column_is_read_alone(data: st.DataObject, count: int) -> None:
+    """The values from any place to any other are those of the whole column; whether one is unknown is known as well."""
+    values = data.draw(values_of(count))
+    column = columns.pack(values)
+    first, end = sorted(data.draw(st.tuples(st.integers(0, count), st.integers(0, count))))
+    assert columns.unpack_some(column, count, first, end) == values[first:end]
+    assert columns.has_unknown(column, count) == (None in values)

@@ -1,4 +1,4 @@
-"""Device statistics on the wire: what was written is read, and what does not hold together is refused."""
+"""Device statistics as agents of before said them: what was written is read, what does not hold together is refused."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.contract import wirelings
 from vmpulse_contract import wire
-from vmpulse_contract.devices import DeviceMessage, pack_devices, read_devices
+from vmpulse_contract.devices import DeviceMessage, check_devices, read_devices
 from vmpulse_contract.errors import (
     MalformedMessage,
     MessageError,
@@ -35,10 +35,13 @@ def raw(packed: object) -> bytes:
     return bytes(msgpack.packb([1, 5, 6, 7, packed]))
 
 
-@given(wirelings.device_messages)
+@given(wirelings.device_maps)
 def test_device_round_trip(message: DeviceMessage) -> None:
-    """Device statistics read back as they were."""
-    assert read_devices(wire.write(pack_devices(message))) == message
+    """Device statistics read back as they were, all together and each VM's out of what a reader keeps."""
+    sent = wire.write(wirelings.pack_map(message))
+    assert read_devices(sent) == message
+    checked = check_devices(sent)
+    assert {vm: checked.read(checked.packed, vm) for vm in checked.vms} == message.vms
 
 
 @pytest.mark.parametrize(
@@ -85,10 +88,10 @@ def test_what_is_no_whole_stream_is_malformed(packed: bytes) -> None:
         read_devices(raw(packed))
 
 
-@given(message=wirelings.device_messages, at=st.integers(0, 200), byte=st.integers(0, 255))
+@given(message=wirelings.device_maps, at=st.integers(0, 200), byte=st.integers(0, 255))
 def test_changed_records_are_read_or_refused(message: DeviceMessage, at: int, byte: int) -> None:
     """A byte of the inflated records is another: they are read, or refused like anything else that is hostile."""
-    records = bytearray(zlib.decompress(pack_devices(message).vms))
+    records = bytearray(zlib.decompress(wirelings.pack_map(message).vms))
     records[at % len(records)] = byte
     try:
         read_devices(raw(zlib.compress(bytes(records))))

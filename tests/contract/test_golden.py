@@ -13,6 +13,7 @@ nobody yet, name it: ``renew("frame")``; anything else is a new version, as docs
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,7 @@ import pytest
 
 from tests.contract import golden_life as life
 from tests.contract import golden_messages as golden
-from vmpulse_contract import devices, stream, verbs, wire
+from vmpulse_contract import device_columns, device_door, devices, stream, verbs, wire
 from vmpulse_contract.columns import Sparse
 from vmpulse_contract.devices import PackedDevices
 from vmpulse_contract.verbs import Verb
@@ -71,7 +72,9 @@ MESSAGES: Final = {
     "frame_40": Golden(golden.BIG_FRAME, stream.read_frame),
     "goodbye": Golden(golden.GOODBYE, stream.read_goodbye),
     "devices": Golden(golden.PACKED_DEVICES, partial(wire.read_stream, kind=PackedDevices)),
+    "devices_columns": Golden(golden.PACKED_COLUMNS, partial(wire.read_stream, kind=PackedDevices)),
     "request": Golden(verbs.Request(vms=(golden.A,)), verbs.read_request),
+    "request_deflate": Golden(verbs.Request(vms=(golden.A,), deflate=True), verbs.read_request),
     **_replies(life.REPLIES_FIRST, "_first"),
     **_replies({**life.REPLIES, "list": golden.LIST, "status": golden.STATUS_REPLY}),
     "reply_error": Golden(life.REPLY_ERROR, partial(wire.read_envelope, kind=verbs.Reply)),
@@ -107,6 +110,13 @@ def test_frozen_files_are_not_renewed(tmp_path: Path) -> None:
 def test_devices_read() -> None:
     """The records in the golden file are those that were packed."""
     assert devices.read_devices((GOLDEN / "devices.bin").read_bytes()) == golden.DEVICES
+
+
+def test_device_columns_read() -> None:
+    """The columns in the golden file are those that were packed: each field has its place, and keeps it."""
+    assert device_door.read_columns((GOLDEN / "devices_columns.bin").read_bytes()) == golden.DEVICE_COLUMNS
+    packed = zlib.decompress(device_columns.pack_columns(golden.DEVICE_COLUMNS).vms)
+    assert packed == zlib.decompress(golden.PACKED_COLUMNS.vms)
 
 
 @pytest.mark.parametrize("name", MESSAGES)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from functools import partial
 
 import msgpack
 import pytest
 
-from vmpulse_contract import devices, errors, limits, sections, stream, verbs, wire
+from vmpulse_contract import columns, device_door, devices, errors, limits, sections, stream, verbs, wire
 from vmpulse_contract.devices import DeviceRecord
 from vmpulse_contract.errors import LimitBreached
 from vmpulse_contract.identity import VmId
@@ -54,6 +55,17 @@ def _device_record(size: int) -> DeviceRecord:
     return DeviceRecord(1, verbs.DeviceStats(disks={**disks, "last": verbs.DiskStats(image_id="x" * rest)}))
 
 
+MANY_NAMES = [str(number) for number in range(1025)]
+
+
+def _columns(vms: int, file_systems: int | list[int] | None) -> bytes:
+    """Device statistics of so many VMs, each with so many file systems, which are all alike."""
+    counts = columns.pack(file_systems) if isinstance(file_systems, list) else file_systems
+    table = None if counts is None else [counts, "/"]
+    body = wire.write([b"".join(MANY_IDS[:vms]), b"\0" * 8 * vms, None, None, table])
+    return wire.write([1, 1, 1, 1, zlib.compress(body)])
+
+
 Case = tuple[type[LimitBreached], Callable[[int], object]]
 CASES: list[Case] = [
     (errors.MessageTooBig, lambda size: wire.unpack(b"\xc6" + (size - 5).to_bytes(4, "big") + b"x" * (size - 5))),
@@ -92,6 +104,15 @@ CASES: list[Case] = [
     (errors.TooManyIds, lambda count: verbs.read_reply(Verb.GET_STATUS, _reply(missing=MANY_IDS[:count]))),
     (errors.TooManyIds, lambda count: verbs.read_reply(Verb.GET_CONFIG, _reply(remaining=MANY_IDS[:count]))),
     (errors.DeviceStatsTooBig, lambda size: devices.check_record(_device_record(size))),
+    (
+        errors.TooManyDevices,
+        lambda count: devices.check_record(
+            DeviceRecord(1, verbs.DeviceStats(disks=dict.fromkeys(MANY_NAMES[:count], verbs.DiskStats())))
+        ),
+    ),
+    (errors.TooManyDevices, lambda count: device_door.check_columns(_columns(1, count))),
+    (errors.TooManyRows, lambda count: device_door.check_columns(_columns(65, [1024] * 63 + [1000, count - 65_512]))),
+    (errors.TooManyVms, lambda count: device_door.check_columns(_columns(count, None))),
     (errors.TooManyTombstones, lambda count: stream.read_roster(_roster(tombs=count))),
     (errors.TooManyLabels, lambda count: stream.read_roster(_roster(labels=count))),
     (errors.TooManyApps, lambda count: sections.encode(_details(apps=count))),

@@ -26,7 +26,10 @@ def test_stream_keys_parse_back(host: HostId, section: Section) -> None:
     assert parse_stream_key(runtime, topology.frame_key(host)) == StreamKey(host, Kind.FRAME, None)
     assert parse_stream_key(runtime, topology.roster_key(host)) == StreamKey(host, Kind.ROSTER, None)
     assert parse_stream_key(runtime, topology.goodbye_key(host)) == StreamKey(host, Kind.GOODBYE, None)
-    assert parse_stream_key(topology.DEVICES, topology.devices_key(host)) == StreamKey(host, Kind.DEVICES, None)
+    assert parse_stream_key(topology.DEVICES, topology.devices_key(host)) == StreamKey(
+        host, Kind.DEVICES, None, columns=True
+    )
+    assert parse_stream_key(topology.DEVICES, topology.device_map_key(host)) == StreamKey(host, Kind.DEVICES, None)
     assert parse_stream_key(changes, topology.change_key(host, section)) == StreamKey(host, Kind.CHANGE, section)
 
 
@@ -48,6 +51,9 @@ def test_stream_keys_parse_back(host: HostId, section: Section) -> None:
         (topology.CHANGES, "h1.Status"),
         (topology.CHANGES, "h1.status.x"),
         (topology.DEVICES, "h1.roster"),
+        (topology.DEVICES, "h1.columns.x"),
+        (topology.RUNTIME, "h1.columns"),
+        (topology.CHANGES, "h1.columns"),
         (topology.DEVICES, "h1.Devices"),
         (topology.DEVICES, "h1.devices.x"),
         (topology.FLEET, "h1"),

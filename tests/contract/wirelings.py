@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import Final
 
 import msgspec
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from vmpulse_contract import sections, verbs, wire
 from vmpulse_contract.columns import LARGEST, pack
-from vmpulse_contract.devices import DeviceMessage, DeviceRecord
+from vmpulse_contract.devices import DeviceMessage, DeviceRecord, PackedDevices
 from vmpulse_contract.identity import VmId
 from vmpulse_contract.sections import GuestDetails, Info, NetIface, Section, SectionBody, Status, WatchdogEvent
 from vmpulse_contract.stream import (
@@ -193,43 +194,66 @@ def changes(draw: st.DrawFn) -> ChangeEvent:
 
 
 goodbyes = st.builds(Goodbye, st.just(wire.VERSION), epochs, u64, st.sampled_from(GoodbyeReason))
-requests = st.builds(verbs.Request, vms=st.lists(vms, max_size=5).map(tuple))
+requests = st.builds(
+    verbs.Request, vms=st.lists(vms, max_size=5).map(tuple), deflate=st.just(msgspec.UNSET) | st.booleans()
+)
 
 
-def _optional(kind: type[msgspec.Struct]) -> st.SearchStrategy[msgspec.Struct]:
-    """A Struct of optional numbers and texts, each there or not."""
+whole_reals = st.integers(0, 1 << 53).map(float)
+milliseconds = st.integers(0, 1 << 40).map(lambda number: number / 1000)
+
+
+def _optional(kind: type[msgspec.Struct], *, whole: bool = False) -> st.SearchStrategy[msgspec.Struct]:
+    """A Struct of optional numbers and texts, each there or not; *whole*: as columns hold them."""
     fields: dict[str, st.SearchStrategy[object]] = {}
     for field in msgspec.structs.fields(kind):
         shown = str(field.type)
-        values = reals if "float" in shown else texts if "str" in shown else st.integers(0, LARGEST)
+        numbers = reals if not whole else milliseconds if "scale" in shown else whole_reals
+        values = numbers if "float" in shown else texts if "str" in shown else st.integers(0, LARGEST)
         fields[field.name] = values if field.required else st.none() | values
     return st.builds(kind, **fields)
 
 
+amounts = st.integers(0, LARGEST)
 balloons = st.builds(
     verbs.BalloonInfo,
-    balloon_max=u64,
-    balloon_min=u64,
-    balloon_cur=u64,
-    balloon_target=u64,
+    balloon_max=amounts,
+    balloon_min=amounts,
+    balloon_cur=amounts,
+    balloon_target=amounts,
     ballooning_enabled=st.booleans(),
 )
-devices = st.builds(
-    verbs.DeviceStats,
-    memory_stats=st.none() | _optional(verbs.MemoryStats),
-    balloon_info=st.none() | balloons,
-    disks_usage=st.none() | st.lists(_optional(verbs.DiskUsage), max_size=2).map(tuple),
-    network=st.none() | st.dictionaries(texts, _optional(verbs.NetworkStats), max_size=2),
-    disks=st.none() | st.dictionaries(texts, _optional(verbs.DiskStats), max_size=2),
-)
-device_messages = st.builds(
-    DeviceMessage,
-    st.just(wire.VERSION),
-    epochs,
-    u64,
-    u64,
-    st.dictionaries(vms, st.builds(DeviceRecord, u64, devices), max_size=3),
-)
+
+
+def _devices(*, whole: bool = False) -> st.SearchStrategy[verbs.DeviceStats]:
+    return st.builds(
+        verbs.DeviceStats,
+        memory_stats=st.none() | _optional(verbs.MemoryStats),
+        balloon_info=st.none() | balloons,
+        disks_usage=st.none() | st.lists(_optional(verbs.DiskUsage), max_size=2).map(tuple),
+        network=st.none() | st.dictionaries(texts, _optional(verbs.NetworkStats, whole=whole), max_size=2),
+        disks=st.none() | st.dictionaries(texts, _optional(verbs.DiskStats, whole=whole), max_size=2),
+        interval=st.none() | (milliseconds if whole else reals),
+    )
+
+
+def _device_messages(stats: st.SearchStrategy[verbs.DeviceStats], most: int) -> st.SearchStrategy[DeviceMessage]:
+    records = st.dictionaries(vms, st.builds(DeviceRecord, u64, stats), max_size=most)
+    return st.builds(DeviceMessage, st.just(wire.VERSION), epochs, u64, u64, records)
+
+
+devices = _devices()
+device_maps = _device_messages(devices, 3)
+"""Of agents that said maps."""
+device_messages = _device_messages(_devices(whole=True), 6)
+
+
+def pack_map(message: DeviceMessage) -> PackedDevices:
+    """Device statistics as agents said them before there were columns."""
+    packed = zlib.compress(wire.write(message.vms), 1)
+    return PackedDevices(message.version, message.epoch, message.number, message.monotonic_ms, packed)
+
+
 runtime_records = st.builds(
     verbs.RuntimeRecord,
     status=st.sampled_from(VmStatus),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import zlib
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ import msgpack
 from tests.agent.libvirt_edge.recorded import ACTIVE_XML, GUEST_INFO, INACTIVE_XML
 from tests.consumers.view.back_to_back import Table
 from tests.consumers.view.situations import HOST, live_table
+from tests.contract import golden_messages
 from vmpulse_agent.libvirt_edge import canonical_xml, domain_xml, guest_agent, guest_apps
 from vmpulse_agent.libvirt_edge.safe_xml import XmlRefused
 from vmpulse_agent.measures import Mended
@@ -28,7 +30,7 @@ from vmpulse_consumers.http.access import read_tokens
 from vmpulse_consumers.http.queries import HostQuery, VmQuery, read
 from vmpulse_consumers.http.refusals import Refused
 from vmpulse_consumers.view.memory import read_host, read_transit, remembered
-from vmpulse_contract import broker_url, devices, sections, stream, topology, verbs, wire
+from vmpulse_contract import broker_url, device_door, devices, sections, stream, topology, verbs, wire
 from vmpulse_contract.errors import ContractError, MessageError, VerbError
 from vmpulse_contract.sections import Section
 from vmpulse_contract.verbs import Verb
@@ -75,10 +77,17 @@ def _stream(golden: Mapping[str, bytes]) -> list[Target]:
         "roster": ((golden["roster"],), stream.read_roster),
         "change": ((golden["change"],), stream.read_change),
         "goodbye": ((golden["goodbye"],), stream.read_goodbye),
-        "devices": ((golden["devices"],), devices.read_devices),
+        "devices": ((golden["devices"],), devices.check_devices),
+        "device columns": ((golden["devices_columns"],), device_door.read_columns),
+        "inflated columns": ((zlib.decompress(golden_messages.PACKED_COLUMNS.vms),), _read_inflated),
         "request": ((golden["request"],), verbs.read_request),
     }
     return [Target(name, seeds, partial(_allowing, MessageError, decode)) for name, (seeds, decode) in kinds.items()]
+
+
+def _read_inflated(inflated: bytes) -> object:
+    """Read device statistics that inflate to this: mutated, a zlib stream would hardly ever inflate."""
+    return device_door.read_columns(msgpack.packb([wire.VERSION, 5, 6, 7, zlib.compress(inflated, 1)]))
 
 
 def _answers(golden: Mapping[str, bytes]) -> list[Target]:
@@ -194,6 +203,7 @@ class _FuzzedView:
         (topology.CHANGES, "host-0.info"),
         (topology.CHANGES, "host-0.status"),
         (topology.DEVICES, "host-0"),
+        (topology.DEVICES, "host-0.columns"),
         (topology.RUNTIME, "host-0.goodbye"),
     )
 

@@ -17,7 +17,7 @@ from tests.lab.field_readings import Seen
 from tests.lab.lab import Row
 
 RATE_GRAIN: Final = 1.0
-"""Rates are rounded, those of memory to whole numbers."""
+"""Rates are rounded to whole numbers."""
 INTERVAL_GRAIN_S: Final = 0.001
 """The interval is rounded, and so its rates are a little off over what it says."""
 FIRST_S: Final = 1.0

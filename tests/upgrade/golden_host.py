@@ -47,7 +47,8 @@ def address_of(host: HostId, name: str) -> tuple[str, str]:
         case Kind.CHANGE:
             return topology.CHANGES, topology.change_key(host, SECTION_OF[name])
         case Kind.DEVICES:
-            return topology.DEVICES, topology.devices_key(host)
+            key = topology.device_map_key if name == "devices" else topology.devices_key
+            return topology.DEVICES, key(host)
         case _:
             return topology.RUNTIME, topology.frame_key(host)
 

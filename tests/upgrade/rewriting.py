@@ -77,7 +77,8 @@ def _is_body(value: Any) -> bool:
 def _is_list(value: list[Any]) -> bool:
     """Whether an array holds any number of things of one kind; else each place of it has a meaning."""
     kinds = {type(item) for item in value}
-    return not kinds or (len(kinds) == 1 and kinds <= {str, bytes, list, dict})
+    known = kinds - {type(None)}
+    return not kinds or (len(known) == 1 and known <= {str, bytes, list, dict})
 
 
 class _Adding:
@@ -112,7 +113,7 @@ class _Adding:
             value[STATUSES] = bytes([1, LATER_STATUS])
         elif name == "goodbye":
             value[REASON] = LATER_GOODBYE
-        elif name == "devices":
+        elif name.startswith("devices"):
             value[DEFLATED] = zlib.compress(packed(self._added(unpacked(zlib.decompress(value[DEFLATED])), "vms")))
         return self._added(value)
 

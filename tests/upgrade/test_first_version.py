@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.contract import golden_life as life
-from tests.contract.golden_messages import DEVICES, TOKEN_A, TOKEN_B, A, B
+from tests.contract.golden_messages import DEVICE_COLUMNS, DEVICES, TOKEN_A, TOKEN_B, A, B
 from tests.contract.test_golden import MESSAGES, VERB_OF_REPLY
 from tests.upgrade.conftest import OTHER_VERSION
 from tests.upgrade.golden_host import FIRST_HALF, SECOND_HALF, golden_host
@@ -55,6 +55,9 @@ async def test_its_whole_life_is_seen(guarded: PrivateBroker) -> None:
         await eventually(lambda: said_of(view, OTHER_VERSION) == AFTER_SECOND_HALF, WITHIN_S)
         await eventually(lambda: hosts[OTHER_VERSION].devices.told()[0] == DEVICES.number, WITHIN_S)
         assert vm_devices(view.view.vms[A], view.clock()).device_stats == DEVICES.vms[A].stats
+        await golden.say("devices_columns")
+        await eventually(lambda: hosts[OTHER_VERSION].devices.told()[0] == DEVICE_COLUMNS.number, WITHIN_S)
+        assert vm_devices(view.view.vms[A], view.clock()).device_stats == DEVICE_COLUMNS.vms[A].stats
         stats = host_row(view.view, hosts[OTHER_VERSION], view.clock()).stats
         assert stats is not None
         assert (stats.cpu_user, stats.cpu_load, stats.mem_used, stats.vm_active) == (50.3, 64.31, 150_000, 1)

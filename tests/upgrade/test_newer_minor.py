@@ -7,7 +7,7 @@ from typing import Final
 import pytest
 from msgspec.structs import replace
 
-from tests.contract.golden_messages import DEVICES, EPOCH, A, B
+from tests.contract.golden_messages import DEVICE_COLUMNS, DEVICES, EPOCH, A, B
 from tests.contract.test_golden import MESSAGES, VERB_OF_REPLY
 from tests.real_broker import tapped
 from tests.upgrade.conftest import OTHER_VERSION, TODAYS
@@ -29,7 +29,7 @@ from tests.upgrade.rewriting import LATER, newer, packed, unpacked
 from tests.waiting import eventually
 from vmpulse_consumers.view.states import HostState
 from vmpulse_consumers.view.view import LATER_KIND
-from vmpulse_contract import devices, topology, verbs
+from vmpulse_contract import device_door, devices, topology, verbs
 from vmpulse_contract.errors import UnknownVerb, VerbError
 from vmpulse_contract.sections import WatchdogEvent
 from vmpulse_contract.values import BootDevice, SessionState, WatchdogAction
@@ -65,8 +65,9 @@ def test_every_message_with_additions_is_read(name: str) -> None:
 
 
 def test_device_statistics_with_additions_are_what_they_were() -> None:
-    """Fields that are known keep their values beside those that are not."""
+    """Fields and columns that are known keep their values beside those that are not."""
     assert devices.read_devices(NEWER["devices"]) == DEVICES
+    assert device_door.read_columns(NEWER["devices_columns"]) == DEVICE_COLUMNS
 
 
 async def test_a_host_of_a_later_minor_version_is_seen(guarded: PrivateBroker) -> None:

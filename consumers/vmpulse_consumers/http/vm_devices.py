@@ -37,4 +37,4 @@ def vm_devices(vm: Vm, now: float) -> VmDevices:
         )
         raise Refused(404, what, "path", "a VM whose host has reported since the VM or the agent started")
     age = host.age(said.monotonic_ms, now)
-    return VmDevices(id=name, host=host.id, age_s=None if age is None else round(age, 3), device_stats=said.stats())
+    return VmDevices(id=name, host=host.id, age_s=None if age is None else round(age, 3), device_stats=said.stats)

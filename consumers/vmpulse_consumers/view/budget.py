@@ -20,7 +20,8 @@ HELD_BYTES: Final = 128 << 20
 """Section bodies that are held of one host, each VM's for itself: 250 VMs with a full distribution's packages (120 KiB)
 take 30 MiB. Without it a host within its budget fills the view's memory: 4,096 VMs times three sections of 896 KiB."""
 DEVICE_BYTES: Final = 32 << 20
-"""Device statistics that are held of one host: a VM with two disks and a card has 1 KiB, so 4,096 have 4 MiB."""
+"""Device statistics that are held of one host, deflated: of a VM with two disks and a card 150 bytes, so 4,096 have
+0.6 MiB. A host whose reports are each the last word on one VM only, and large for it, has no more."""
 OVER_S: Final = 10.0
 """A flood is over when nothing had to be dropped for so long."""
 UNMET_KEPT: Final = 4096

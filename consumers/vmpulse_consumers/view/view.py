@@ -33,7 +33,7 @@ from vmpulse_consumers.view.placement import Before, Placement
 from vmpulse_consumers.view.runtime import Runtime
 from vmpulse_consumers.view.states import HostInput, HostState
 from vmpulse_consumers.view.telling import Telling
-from vmpulse_contract import devices, stream, topology
+from vmpulse_contract import device_door, devices, stream, topology
 from vmpulse_contract.errors import HostDidNotAnswer, MessageError, MistypedMessage, NotReady, VerbError, WrongSender
 from vmpulse_contract.identity import HostId, VmId
 from vmpulse_contract.sections import ABSENT, BODIED, Section
@@ -124,7 +124,8 @@ class View:
             case Kind.ROSTER:
                 self._roster(key.host, stream.read_roster(body), now)
             case Kind.DEVICES:
-                self._devices(key.host, devices.read_devices(body))
+                checked = device_door.check_columns(body) if key.columns else devices.check_devices(body)
+                self._devices(key.host, checked)
             case Kind.CHANGE:
                 change = stream.read_change(body)
                 if change.section is not key.section:
@@ -276,7 +277,7 @@ class View:
         detail = f"its VMs have more than {HELD_BYTES >> 20} MiB of sections; the rest is shown as it was, if at all"
         self._tell_at_times(host, Trouble.CROWDED, detail, now)
 
-    def _devices(self, host_id: HostId, message: devices.DeviceMessage) -> None:
+    def _devices(self, host_id: HostId, message: devices.CheckedDevices) -> None:
         """Keep device statistics of the confirmed epoch.
 
         They count neither as heard nor as a stranger to ask about. Silence is judged by the stream alone, for it has a
@@ -285,7 +286,7 @@ class View:
         host = self.hosts.get(host_id)
         if host is None or message.epoch != host.epoch:
             self.counts.strangers += 1
-        elif not host.devices.take(message, host.index):
+        elif not host.devices.take(message, host.index, host.vms):
             self.counts.repeats += 1
 
     def _goodbye(self, host_id: HostId, goodbye: stream.Goodbye, now: float) -> None:

@@ -49,10 +49,10 @@ async def test_no_verb_changes_anything(driver: libvirt.virConnect) -> None:
         for vms in ((), tuple(before)):
             body = wire.write(Request(vms=vms))
             for verb in Verb:
-                verbs.read_reply(verb, await agent.answer(verb, body, "engine.cli"))
+                verbs.read_reply(verb, (await agent.answer(verb, body, "engine.cli")).body)
             for deed in DEEDS:
                 with pytest.raises(UnknownVerb):
-                    verbs.read_reply(Verb.LIST, await agent.answer(deed, body, "engine.cli"))
+                    verbs.read_reply(Verb.LIST, (await agent.answer(deed, body, "engine.cli")).body)
     assert await asyncio.to_thread(picture, driver) == before
     assert before
     assert {"destroy", "shutdown", "migrate3", "setMemory"} <= {*DEEDS}

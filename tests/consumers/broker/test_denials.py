@@ -46,7 +46,8 @@ ATTEMPTS: dict[str, Attempt] = {
     # Speak for another host.
     "a frame of another": Attempt(A, publish(topology.RUNTIME, "h002", A), ACCESS_REFUSED),
     "a change of another": Attempt(A, publish(topology.CHANGES, "h002.info", A), ACCESS_REFUSED),
-    "devices of another": Attempt(A, publish(topology.DEVICES, "h002", A), ACCESS_REFUSED),
+    "devices of another": Attempt(A, publish(topology.DEVICES, "h002.columns", A), ACCESS_REFUSED),
+    "devices of another, as a map": Attempt(A, publish(topology.DEVICES, "h002", A), ACCESS_REFUSED),
     "a reply of another": Attempt(A, publish(topology.REPLIES, "h002.0a", A), ACCESS_REFUSED),
     "a frame of a longer name": Attempt(A, publish(topology.RUNTIME, "h0011", A), ACCESS_REFUSED),
     "another's user_id": Attempt(A, publish(topology.RUNTIME, "h001", B), PRECONDITION_FAILED),

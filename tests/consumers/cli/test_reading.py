@@ -106,7 +106,7 @@ async def test_devices_of_a_vm_are_shown(api: str) -> None:
     lines = {" ".join(line.split()) for line in done.lines}
     assert {"host alpha", "interval 30.0", "disks vda readOps=7, readBytes=7340032"} <= lines
     assert "network vnet0 name=vnet0, rx=1500" in lines
-    assert "disks vda readRate 244,667.73 69,905.07 419,430.4 B/s" in lines
+    assert "disks vda readRate 244,668 69,905 419,430 B/s" in lines
     assert json.loads((await run("vm", VM_1, "--devices", "--json", api=api)).out)["deviceStats"]["disks"]
 
 

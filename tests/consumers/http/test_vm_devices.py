@@ -29,9 +29,9 @@ async def test_the_last_report_is_served(api: httpx.AsyncClient, fleet: Fleet) -
                 "vda": {
                     "readOps": 7,
                     "readBytes": 7 << 20,
-                    "readRate": 244667.73,
-                    "readRateMin": 69905.07,
-                    "readRateMax": 419430.4,
+                    "readRate": 244668.0,
+                    "readRateMin": 69905.0,
+                    "readRateMax": 419430.0,
                 }
             },
             "network": {"vnet0": {"name": "vnet0", "rx": 1500, "rxRate": 0.0, "rxRateMin": 0.0, "rxRateMax": 0.0}},

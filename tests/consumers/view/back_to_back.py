@@ -398,7 +398,7 @@ class Table:
             for vm, domain in host.domains.items():
                 said = held.devices.of(vm, domain.token)
                 assert (said is not None) == (domain.token != 0)
-                assert said is None or DeviceRecord(said.token, said.stats()) == host.said.devices[epoch, vm][-1]
+                assert said is None or DeviceRecord(said.token, said.stats) == host.said.devices[epoch, vm][-1]
 
     def _assert_vm(self, host: SimpleHost, domain: Domain) -> None:
         row = vm_row(self.view, self.now, self.view.vms[domain.vm], with_sections=True)

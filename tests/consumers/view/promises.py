@@ -234,7 +234,7 @@ class Promises(World):
                 held = host.devices.of(vm, token)
                 if held is None:
                     continue
-                stats = held.stats()
+                stats = held.stats
                 assert DeviceRecord(token, stats) in self.table.hosts[host.id].said.devices[host.epoch, vm]
                 sampled = (stats.disks or {})["vda"].read_bytes or 0
                 assert sampled >= self.sampled[host.id, host.epoch, vm]

@@ -6,7 +6,8 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
 from vmpulse_contract import wire
-from vmpulse_contract.devices import DeviceRecord, read_devices
+from vmpulse_contract.device_door import read_columns
+from vmpulse_contract.devices import DeviceRecord
 from vmpulse_contract.identity import VmId
 from vmpulse_contract.sections import Section
 from vmpulse_contract.stream import RosterMessage
@@ -68,7 +69,7 @@ class Said:
             roster = wire.read_stream(message.body, RosterMessage).roster
             self.rosters[session.epoch, message.seq].append(frozenset(roster.vm_ids()))
         elif message.kind is Kind.DEVICES:
-            for vm, record in read_devices(message.body).vms.items():
+            for vm, record in read_columns(message.body).vms.items():
                 self.devices[session.epoch, VmId(vm)].append(record)
         if message.change is not None:
             key = session.ledger.rows[message.change.vm], message.change.section

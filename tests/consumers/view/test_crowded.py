@@ -10,10 +10,9 @@ from vmpulse_consumers.view import budget
 from vmpulse_consumers.view.devices import Devices
 from vmpulse_consumers.view.events import HostTrouble, Trouble
 from vmpulse_consumers.view.view import TOLD_AGAIN_S
-from vmpulse_contract import devices, limits
-from vmpulse_contract.devices import DeviceRecord
+from vmpulse_contract import limits
+from vmpulse_contract.devices import CheckedDevices, record_in_map
 from vmpulse_contract.identity import VmId
-from vmpulse_contract.verbs import DeviceStats, DiskStats
 
 BOUND = 4 << 20
 LARGE = 2048
@@ -134,21 +133,36 @@ def test_it_is_told_once_a_minute_at_most_and_counted() -> None:
 
 
 def test_device_statistics_have_a_bound_too() -> None:
-    """Of a host whose VMs have more device statistics than the bound the first are kept, and room is found again."""
+    """Of a host whose reports have more bytes than the bound the first are kept, and room is found again."""
     vms = [VmId(number.to_bytes(16, "big")) for number in range(1, limits.VMS_PER_HOST.maximum + 1)]
-    stats = DeviceStats(disks={f"disk{number:04}": DiskStats(image_id="x" * 250) for number in range(200)})
+    index = {vm: row for row, vm in enumerate(vms)}
     held = Devices()
 
-    def report(number: int, said: list[VmId], what: DeviceStats) -> None:
-        records = {bytes(vm): DeviceRecord(1, what) for vm in said}
-        assert held.take(devices.DeviceMessage(1, 1, number, 1, records), frozenset(vms))
+    def report(number: int, said: list[VmId], size: int) -> None:
+        assert held.take(CheckedDevices(1, number, 1, said, bytes(size), record_in_map), index, vms)
 
+    def kept() -> list[VmId]:
+        return [vm for _, _, its in held.told()[1] for vm in its]
+
+    size = 1 << 19
     for number, first in enumerate(range(0, len(vms), 16), 1):
-        report(number, vms[first : first + 16], stats)
-    kept = [vm for vm in vms if held.of(vm, 1) is not None]
-    size = sum(len(said.packed) for _, said in held.told()[1])
-    assert 0 < len(kept) < len(vms)
-    assert budget.DEVICE_BYTES * 0.99 < size <= budget.DEVICE_BYTES
-    report(1000, kept, DeviceStats(interval=1.0))
-    report(1001, vms[-16:], stats)
-    assert all(held.of(vm, 1) is not None for vm in vms[-16:])
+        report(number, vms[first : first + 16], size)
+    assert held.size == budget.DEVICE_BYTES
+    assert kept() == vms[: 16 * (budget.DEVICE_BYTES // size)]
+    report(1000, vms[:8], 99)
+    assert len(kept()) == 16 * (budget.DEVICE_BYTES // size) - 8, "one half of the first report is its last word still"
+    report(1001, vms[8:32], 99)
+    assert held.size == budget.DEVICE_BYTES - 2 * size + 99
+    assert vms[0] not in kept()
+    report(1002, vms[-16:], size)
+    assert vms[-1] in kept()
+    for vm in vms:
+        held.drop(vm)
+    assert (held.size, kept()) == (0, [])
+
+
+def test_a_report_of_nobody_that_is_listed_is_not_kept() -> None:
+    """What a report says of VMs that its host does not list costs nothing."""
+    held = Devices()
+    assert held.take(CheckedDevices(1, 1, 1, [bytes(16)], bytes(99), record_in_map), {}, [])
+    assert (held.size, held.told()) == (0, (1, []))

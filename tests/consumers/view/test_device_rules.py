@@ -6,8 +6,10 @@ import pytest
 
 from tests.consumers.view.back_to_back import Table, vm_number
 from tests.consumers.view.situations import HOST, in_view, live_table, silence
+from tests.contract import wirelings
 from vmpulse_consumers.view import HostState
-from vmpulse_contract import topology
+from vmpulse_contract import topology, wire
+from vmpulse_contract.device_door import read_columns
 from vmpulse_contract.errors import MistypedMessage
 from vmpulse_contract.topology import Kind
 
@@ -26,7 +28,7 @@ def held(table: Table) -> int | None:
     """When the statistics held of the first VM's present life were sampled, in ms."""
     host = in_view(table)
     said = host.devices.of(FIRST, host.tokens[host.index[FIRST]])
-    return said and ((said.stats().disks or {})["vda"].read_bytes)
+    return said and ((said.stats.disks or {})["vda"].read_bytes)
 
 
 def test_the_last_report_is_kept_as_it_was_said() -> None:
@@ -122,11 +124,42 @@ def test_statistics_are_no_sign_of_life() -> None:
     assert held(table) == int(table.now * 1000)
 
 
-def test_broken_statistics_are_refused_whole() -> None:
+@pytest.mark.parametrize("key", [topology.devices_key(HOST), topology.device_map_key(HOST)])
+def test_broken_statistics_are_refused_whole(key: str) -> None:
     """Bytes that are no device statistics are rejected like any other poison, and what was held stays."""
     table = reported()
-    before, key = held(table), topology.devices_key(HOST)
+    before = held(table)
     with pytest.raises(MistypedMessage):
         table.view.receive(topology.DEVICES, key, HOST, b"\x95\x01\x01\x01\x01\xc0", table.now)
     assert table.view.counts.rejected["mistyped"] == 1
     assert held(table) == before
+
+
+def test_each_form_has_its_own_key() -> None:
+    """A map under the key of columns is refused, and so are columns under the key of maps."""
+    table = reported()
+    table.host.report_devices(table.now + 1)
+    (said,) = [one.message for one in table.host.queue if one.message.kind is Kind.DEVICES]
+    older = wire.write(wirelings.pack_map(read_columns(said.body)))
+    for key, body in ((topology.device_map_key(HOST), said.body), (topology.devices_key(HOST), older)):
+        with pytest.raises(MistypedMessage):
+            table.view.receive(topology.DEVICES, key, HOST, body, table.now)
+    table.view.receive(topology.DEVICES, said.routing_key, HOST, said.body, table.now)
+    table.assert_devices()
+
+
+def test_a_host_that_says_maps_is_shown_as_one_that_says_columns() -> None:
+    """Statistics of an agent of before, which are a map, are kept and shown alike; the next report replaces them."""
+    table = reported()
+    for at, older in ((1, True), (2, False), (3, True)):
+        table.now += 1
+        table.host.report_devices(table.now)
+        while table.host.queue:
+            message = table.host.queue.popleft().message
+            if message.kind is Kind.DEVICES and older:
+                body = wire.write(wirelings.pack_map(read_columns(message.body)))
+                table.view.receive(topology.DEVICES, topology.device_map_key(HOST), HOST, body, table.now)
+            else:
+                table.view.receive(message.exchange, message.routing_key, HOST, message.body, table.now)
+        table.assert_devices()
+        assert len(in_view(table).devices.told()[1]) == 1, at
