@@ -121,6 +121,8 @@ class ViewService:
         while True:
             await self.requests.up.wait()
             self._send()
+            # One that is sent before the queue is there is lost, and the next comes a second later.
+            await self.stream.consumed.wait()
             await self.requests.canary(self.name, self.instance)
             await asyncio.sleep(CANARY_S)
 

@@ -139,7 +139,7 @@ async def _keep_told(service: ViewService) -> None:
     latest = service.clock() + READY_LATEST_S
     await sd_notify.keep_told(
         sd_notify.from_environment(os.environ),
-        ready=lambda: service.restored and (service.stream.consumed or service.clock() > latest),
+        ready=lambda: service.restored and (service.stream.consumed.is_set() or service.clock() > latest),
         advancing=lambda: service.clock() - service.ticked_at < STUCK_S,
         status=lambda: _status(service),
     )
