@@ -233,7 +233,8 @@ class View:
         elif host.frame_age(now) is None:
             host.offset = None  # our own clock stood still: measure anew
             self.asking.relist(host)
-        elif now > host.remeasure_at:
+        elif now > host.remeasure_at and not self.asking.crowded:
+            # A measure in a crowd is slow and has to be made again: at the start of a large view one crowd more.
             self.asking.relist(host)
 
     def _roster(self, host_id: HostId, message: stream.RosterMessage, now: float) -> None:
