@@ -14,9 +14,8 @@ from benches.chaos.cable import LOOPBACK
 from benches.machine import Idle
 from benches.program import progress
 from benches.warmup.counting_cable import CountingCable
-from benches.warmup.parted_fleet import PartedFleet
 from benches.warmup.report import Start, Warmup, told
-from benches.warmup.request_tap import USER, RequestTap, tap_user
+from benches.warmup.request_tap import USER, RequestTap
 from vmpulse_simulator.broker_files import free_port_numbers
 from vmpulse_simulator.errors import SimulatorError, ViewUnreachable
 from vmpulse_simulator.view_api import ViewApi, get
@@ -25,15 +24,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from benches.simulated import Size
+    from benches.simulated import SimulatedFleet
     from vmpulse_simulator.view_process import ViewProcess
 
 say = progress("warmup")
-POLLS_PER_VM_S: Final = 5e-6
-"""To be asked for its fleet costs a view some microseconds for each VM, so a large one is asked more rarely."""
 POLL_S: Final = 0.05
+REST: Final = 4
+"""To be asked for its fleet costs a view some microseconds for each VM: after a look it is left alone for so many times
+as long as the look took."""
 BEGIN_PER_HOST_S: Final = 0.2
-"""A fleet of thousands of hosts takes minutes to begin, which is the simulator's affair."""
+"""Simulated hosts take a while to begin, which is the simulator's affair."""
 STATES: Final = ("connected_s", "http_s", "confirmed_s", "shown_s", "fresh_s", "ready_s")
 
 
@@ -55,17 +55,17 @@ class WarmupRun:
 
     Args:
         folder: for everything that is written.
-        size: of the fleet.
+        fleet: that is at work, to be entered.
         rounds: how often it is started with an empty store, and then with its own.
         latest_s: a start that takes longer has failed.
     """
 
-    def __init__(self, folder: Path, size: Size, rounds: int, latest_s: float) -> None:
+    def __init__(self, folder: Path, fleet: SimulatedFleet, rounds: int, latest_s: float) -> None:
         self._folder = folder
-        self._size = size
+        self._fleet = fleet
+        self._size = fleet.size
         self._rounds = rounds
         self._latest_s = latest_s
-        self._fleet = PartedFleet(folder, size, {}, [tap_user()])
         (self._port,) = free_port_numbers(1)
         self._api = ViewApi(f"http://{LOOPBACK}:{self._port}", time.monotonic)
 
@@ -124,6 +124,7 @@ class WarmupRun:
 
     async def _look(self, view: ViewProcess, begun: float, reached: dict[str, float]) -> None:
         self._check(view, begun)
+        asked = time.monotonic()
         with contextlib.suppress(ViewUnreachable):
             now = await asyncio.to_thread(get, self._api.url, "/api/v1/fleet", FleetNow)
             at, size = time.monotonic() - begun, self._size
@@ -135,7 +136,7 @@ class WarmupRun:
             }
             for state in (state for state, holds in found.items() if holds):
                 reached.setdefault(state, at)
-        await asyncio.sleep(max(POLL_S, POLLS_PER_VM_S * self._size.all_vms))
+        await asyncio.sleep(max(POLL_S, REST * (time.monotonic() - asked)))
 
     async def _all_shown(self) -> bool:
         """Whether each VM is there with all its sections."""
