@@ -439,7 +439,10 @@ class View:
         Counted from when the stream was heard: time without the broker builds up nothing.
         """
         heard_s = self.listening.lasts_s(now)
-        return heard_s >= TELL_AT_LATEST_S or (heard_s >= TELL_SOONEST_S and not self.not_ready(now))
+        built = not self.asking.crowded and not self.not_ready(
+            now
+        )  # a section is told when it comes: three for each VM
+        return heard_s >= TELL_AT_LATEST_S or (heard_s >= TELL_SOONEST_S and built)
 
     def _judge_hearing(self, host: Host, now: float) -> None:
         """What is said of all VMs of a host changes when it is heard, or no longer."""
