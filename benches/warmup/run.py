@@ -28,10 +28,9 @@ if TYPE_CHECKING:
     from vmpulse_simulator.view_process import ViewProcess
 
 say = progress("warmup")
+POLLS_PER_VM_S: Final = 5e-6
+"""To be asked for its fleet costs a view some microseconds for each VM, so a large one is asked more rarely."""
 POLL_S: Final = 0.05
-REST: Final = 4
-"""To be asked for its fleet costs a view some microseconds for each VM: after a look it is left alone for so many times
-as long as the look took."""
 BEGIN_PER_HOST_S: Final = 0.2
 """Simulated hosts take a while to begin, which is the simulator's affair."""
 STATES: Final = ("connected_s", "http_s", "confirmed_s", "shown_s", "fresh_s", "ready_s")
@@ -48,6 +47,8 @@ class FleetNow(Struct, frozen=True, kw_only=True):
     hosts: dict[str, int]
     vms: int
     freshness: dict[str, int]
+    relists: int
+    repairs: int
 
 
 class WarmupRun:
@@ -109,10 +110,12 @@ class WarmupRun:
     async def _until_warm(self, view: ViewProcess, begun: float) -> dict[str, float]:
         """Look again and again; gives when each state was reached, but for the last one."""
         reached: dict[str, float] = {}
+        asked: int | None = None
         while not {"confirmed_s", "shown_s", "ready_s"} <= reached.keys():
-            await self._look(view, begun, reached)
-            # Pages of all VMs cost the view much more: they are asked for when all but the last body is there.
-            if "confirmed_s" in reached and "shown_s" not in reached:
+            before, now = asked, await self._look(view, begun, reached)
+            asked = None if now is None else now.relists + now.repairs
+            # Pages of all VMs cost the view much more: they are asked for when it asks for nothing any more.
+            if "confirmed_s" in reached and "shown_s" not in reached and asked is not None and asked == before:
                 at = time.monotonic() - begun
                 if await self._all_shown():
                     reached["shown_s"] = at
@@ -122,9 +125,10 @@ class WarmupRun:
         while "fresh_s" not in reached:
             await self._look(view, begun, reached)
 
-    async def _look(self, view: ViewProcess, begun: float, reached: dict[str, float]) -> None:
+    async def _look(self, view: ViewProcess, begun: float, reached: dict[str, float]) -> FleetNow | None:
+        """Look once and note what was reached; gives what was seen, if the view answers."""
         self._check(view, begun)
-        asked = time.monotonic()
+        now: FleetNow | None = None
         with contextlib.suppress(ViewUnreachable):
             now = await asyncio.to_thread(get, self._api.url, "/api/v1/fleet", FleetNow)
             at, size = time.monotonic() - begun, self._size
@@ -136,7 +140,8 @@ class WarmupRun:
             }
             for state in (state for state, holds in found.items() if holds):
                 reached.setdefault(state, at)
-        await asyncio.sleep(max(POLL_S, REST * (time.monotonic() - asked)))
+        await asyncio.sleep(max(POLL_S, POLLS_PER_VM_S * self._size.all_vms))
+        return now
 
     async def _all_shown(self) -> bool:
         """Whether each VM is there with all its sections."""
