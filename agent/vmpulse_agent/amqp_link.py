@@ -26,6 +26,7 @@ import msgspec
 from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 
+from vmpulse_agent.backoff import Backoff
 from vmpulse_agent.errors import HostTaken
 from vmpulse_contract import topology
 from vmpulse_contract.topology import Kind
@@ -54,9 +55,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BACKOFF_FIRST_S: Final = 0.5
-BACKOFF_MOST_S: Final = 15.0
-"""As long as a host may be silent before readers call it lost: the broker's return must not wait longer for us."""
 STALL_S: Final = 6.0
 """Two ticks: by then the frames in flight are out of date anyway."""
 JUDGE_S: Final = 1.0
@@ -138,6 +136,7 @@ class AmqpLink:
         self._claims: UnderlayChannel | None = None
         self._closed: asyncio.Future[str] | None = None
         self._ever_up = False
+        self._backoff = Backoff(random.Random())  # noqa: S311 - spreading, not secrecy
         self._tasks: set[asyncio.Task[None]] = set()
         self._rpc_lock = asyncio.Lock()
         self._blocked_lock = threading.Lock()
@@ -168,23 +167,22 @@ class AmqpLink:
 
     async def run(self) -> None:
         """Keep the link up until cancelled. Raises BrokerRefused or HostTaken, but only before it was up once."""
-        backoff, clock = BACKOFF_FIRST_S, asyncio.get_running_loop().time
+        clock = asyncio.get_running_loop().time
         self.away_since = clock()
         while True:
             started = clock()
+            why: BrokerError | None = None
             try:
                 await self._serve_one_connection()
             except BrokerError as error:
                 if isinstance(error, BrokerRefused) and not self._ever_up:
                     raise
-                log.warning("%s; trying again within %.1f s", error, backoff)
+                why = error
             heed_cancel()
-            if clock() - started > BACKOFF_MOST_S:
-                # Only then: a broker that takes us and soon throws us out must not be stormed either.
-                backoff = BACKOFF_FIRST_S
-            # Jitter: a fleet that lost its broker together must not come back together.
-            await asyncio.sleep(random.uniform(backoff / 4, backoff))  # noqa: S311 - spreading, not secrecy
-            backoff = min(backoff * 2, BACKOFF_MOST_S)
+            pause_s = self._backoff.pause_s(clock() - started)
+            if why is not None:
+                log.warning("%s; trying again in %.1f s", why, pause_s)
+            await asyncio.sleep(pause_s)
             self.reconnects += 1
 
     async def _serve_one_connection(self) -> None:

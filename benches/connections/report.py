@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from msgspec import Struct
 
 from benches.spread import Spread, spread
-from vmpulse_agent.amqp_link import BACKOFF_FIRST_S, BACKOFF_MOST_S
+from vmpulse_agent.backoff import MOST_S, Backoff
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from benches.connections.watched_link import Attempt, Notes
 
 WINDOW_S: Final = 1.0
+LASTED_S: Final = MOST_S + 1
+"""The connections that a bench ends have lasted."""
 STAMPEDE: Final = 1.25
 """Handshakes beyond so many times what the jitter alone gives are a stampede: some clients come at once."""
 
@@ -148,8 +150,8 @@ def by_jitter(hosts: int, away_s: float) -> int:
 
 def first_try(lots: random.Random, away_s: float) -> float:
     """When, in seconds after the loss, one host first tries after *away_s*."""
-    at, backoff = 0.0, BACKOFF_FIRST_S
+    backoff = Backoff(lots)
+    at = backoff.pause_s(LASTED_S)
     while at < away_s:
-        at += lots.uniform(backoff / 4, backoff)
-        backoff = min(backoff * 2, BACKOFF_MOST_S)
+        at += backoff.pause_s(0.0)
     return at

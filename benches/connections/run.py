@@ -18,7 +18,7 @@ from benches.connections.agents import SPARE_FILES, allow_files
 from benches.connections.fleet import NS_PER_S, STARTS_PER_S, AgentProcesses, say
 from benches.connections.report import Outage, Outcome, outcome
 from benches.spread import Spread
-from vmpulse_agent.amqp_link import BACKOFF_MOST_S
+from vmpulse_agent.backoff import MOST_S
 from vmpulse_contract import topology
 from vmpulse_contract.rights import SIMULATOR, simulator_rights
 from vmpulse_simulator.errors import SimulatorError
@@ -111,7 +111,7 @@ class Run:
             killed, broker_start_s = await self._kill(held_from)
             settled = await self._until_settled(killed)
             # A connection that lasted less counts as a failed attempt: its link would wait as after the kill.
-            await asyncio.sleep(BACKOFF_MOST_S)
+            await asyncio.sleep(MOST_S)
             self._note_memory("after")
             closed = await self._close_all(settled)
             await self._until_settled(closed)

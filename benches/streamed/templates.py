@@ -103,5 +103,8 @@ def _said(session: Session, kind: Kind) -> bytes:
 
 
 def renamed(vm: VmId | bytes, copy: int) -> bytes:
-    """Give the id of the same VM in a copy of its host; the bits that mark a random UUID stay."""
-    return vm[:10] + copy.to_bytes(2) + vm[12:] if copy else bytes(vm)
+    """Give the id of the same VM in a copy of its host; the bits that mark a random UUID stay.
+
+    The first copy is renamed as well: of thousands of VMs some have the number of another copy in their own id.
+    """
+    return vm[:10] + copy.to_bytes(2) + vm[12:]

@@ -2,8 +2,8 @@
 
 A real RabbitMQ, the real agents of simulated hosts of which nothing changes but the load, and ``vmpulse view``, started
 with an empty store and no queue (cold), ended, and started over its store at once (warm), some rounds of both. Then
-the same with a large fleet. A relay counts the bytes to and from the broker, and a queue of the bench's own beside the
-hosts' sees each request.
+the same with a large fleet, whose messages and answers are made beforehand. A relay counts the bytes to and from the
+broker, and a queue of the bench's own beside the hosts' sees each request.
 
 Progress goes to stderr, and what was found to stdout, as one line of JSON (`report.Report`). Exit codes: 0, it was
 measured; 1, a part could not run; 2, the command line is wrong; 3, told to end early.
@@ -13,18 +13,23 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from benches.program import add_quick, count, run_and_tell
-from benches.simulated import Size
+from benches.simulated import SimulatedFleet, Size
 from benches.warmup.report import judged
+from benches.warmup.request_tap import tap_user
 from benches.warmup.run import WarmupRun
+from benches.warmup.streamed_hosts import StreamedHosts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from benches.warmup.report import Report
+
+CALM: Final = dict.fromkeys(("change-percent", "power-cycle-percent", "agent-restart-percent", "migrations"), 0)
+"""Nothing happens in the small fleet but that loads go up and down."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,10 +40,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 async def warmup(options: argparse.Namespace, folder: Path) -> Report:
     """Measure the fleet, and a large one if it is wanted. Raises SimulatorError if a part cannot run."""
-    size = Size(options.hosts, options.vms, options.tick)
-    fleets = [await WarmupRun(folder / "fleet", size, options.rounds, options.latest).run()]
+    rounds, users = options.rounds, [tap_user()]
+    fleet = SimulatedFleet(folder / "fleet", Size(options.hosts, options.vms, options.tick), CALM, users)
+    fleets = [await WarmupRun(folder / "fleet", fleet, rounds, options.latest).run()]
     if options.large_hosts:
-        large = Size(options.large_hosts, options.vms, options.large_tick)
+        size = Size(options.large_hosts, options.vms, options.large_tick)
+        large = StreamedHosts(folder / "large", size, {}, users)
         fleets.append(await WarmupRun(folder / "large", large, options.large_rounds, options.latest).run())
     return judged(fleets)
 
@@ -51,7 +58,7 @@ def command_line() -> argparse.ArgumentParser:
     parser.add_argument("--tick", type=float, default=3.0, help="seconds between two frames of a host (default 3)")
     parser.add_argument("--rounds", type=count, default=3, help="of a cold and a warm start (default 3)")
     parser.add_argument("--large-hosts", type=int, default=2500, help="of the large fleet; 0: none (default 2500)")
-    parser.add_argument("--large-tick", type=float, default=6.0, help="its seconds between two frames (default 6)")
+    parser.add_argument("--large-tick", type=float, default=3.0, help="its seconds between two frames (default 3)")
     parser.add_argument("--large-rounds", type=count, default=1, help="its rounds (default 1)")
     parser.add_argument("--latest", type=float, default=120.0, help="seconds a start may take at most (default 120)")
     add_quick(parser, "20 hosts, one round, no large fleet", hosts=20, rounds=1, large_hosts=0)

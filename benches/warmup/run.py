@@ -14,9 +14,8 @@ from benches.chaos.cable import LOOPBACK
 from benches.machine import Idle
 from benches.program import progress
 from benches.warmup.counting_cable import CountingCable
-from benches.warmup.parted_fleet import PartedFleet
 from benches.warmup.report import Start, Warmup, told
-from benches.warmup.request_tap import USER, RequestTap, tap_user
+from benches.warmup.request_tap import USER, RequestTap
 from vmpulse_simulator.broker_files import free_port_numbers
 from vmpulse_simulator.errors import SimulatorError, ViewUnreachable
 from vmpulse_simulator.view_api import ViewApi, get
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from benches.simulated import Size
+    from benches.simulated import SimulatedFleet
     from vmpulse_simulator.view_process import ViewProcess
 
 say = progress("warmup")
@@ -33,7 +32,7 @@ POLLS_PER_VM_S: Final = 5e-6
 """To be asked for its fleet costs a view some microseconds for each VM, so a large one is asked more rarely."""
 POLL_S: Final = 0.05
 BEGIN_PER_HOST_S: Final = 0.2
-"""A fleet of thousands of hosts takes minutes to begin, which is the simulator's affair."""
+"""Simulated hosts take a while to begin, which is the simulator's affair."""
 STATES: Final = ("connected_s", "http_s", "confirmed_s", "shown_s", "fresh_s", "ready_s")
 
 
@@ -48,6 +47,8 @@ class FleetNow(Struct, frozen=True, kw_only=True):
     hosts: dict[str, int]
     vms: int
     freshness: dict[str, int]
+    relists: int
+    repairs: int
 
 
 class WarmupRun:
@@ -55,17 +56,17 @@ class WarmupRun:
 
     Args:
         folder: for everything that is written.
-        size: of the fleet.
+        fleet: that is at work, to be entered.
         rounds: how often it is started with an empty store, and then with its own.
         latest_s: a start that takes longer has failed.
     """
 
-    def __init__(self, folder: Path, size: Size, rounds: int, latest_s: float) -> None:
+    def __init__(self, folder: Path, fleet: SimulatedFleet, rounds: int, latest_s: float) -> None:
         self._folder = folder
-        self._size = size
+        self._fleet = fleet
+        self._size = fleet.size
         self._rounds = rounds
         self._latest_s = latest_s
-        self._fleet = PartedFleet(folder, size, {}, [tap_user()])
         (self._port,) = free_port_numbers(1)
         self._api = ViewApi(f"http://{LOOPBACK}:{self._port}", time.monotonic)
 
@@ -109,10 +110,12 @@ class WarmupRun:
     async def _until_warm(self, view: ViewProcess, begun: float) -> dict[str, float]:
         """Look again and again; gives when each state was reached, but for the last one."""
         reached: dict[str, float] = {}
+        asked: int | None = None
         while not {"confirmed_s", "shown_s", "ready_s"} <= reached.keys():
-            await self._look(view, begun, reached)
-            # Pages of all VMs cost the view much more: they are asked for when all but the last body is there.
-            if "confirmed_s" in reached and "shown_s" not in reached:
+            before, now = asked, await self._look(view, begun, reached)
+            asked = None if now is None else now.relists + now.repairs
+            # Pages of all VMs cost the view much more: they are asked for when it asks for nothing any more.
+            if "confirmed_s" in reached and "shown_s" not in reached and asked is not None and asked == before:
                 at = time.monotonic() - begun
                 if await self._all_shown():
                     reached["shown_s"] = at
@@ -122,8 +125,10 @@ class WarmupRun:
         while "fresh_s" not in reached:
             await self._look(view, begun, reached)
 
-    async def _look(self, view: ViewProcess, begun: float, reached: dict[str, float]) -> None:
+    async def _look(self, view: ViewProcess, begun: float, reached: dict[str, float]) -> FleetNow | None:
+        """Look once and note what was reached; gives what was seen, if the view answers."""
         self._check(view, begun)
+        now: FleetNow | None = None
         with contextlib.suppress(ViewUnreachable):
             now = await asyncio.to_thread(get, self._api.url, "/api/v1/fleet", FleetNow)
             at, size = time.monotonic() - begun, self._size
@@ -136,6 +141,7 @@ class WarmupRun:
             for state in (state for state, holds in found.items() if holds):
                 reached.setdefault(state, at)
         await asyncio.sleep(max(POLL_S, POLLS_PER_VM_S * self._size.all_vms))
+        return now
 
     async def _all_shown(self) -> bool:
         """Whether each VM is there with all its sections."""

@@ -77,12 +77,8 @@ class Stream:
         self._channel: AbstractChannel | None = None
         self._unacked = 0
         self._last_tag = 0
-        self._consumed_before = False
-
-    @property
-    def consumed(self) -> bool:
-        """Whether the queue has been ours to consume once, be it as a stand-by."""
-        return self._consumed_before
+        self.consumed = asyncio.Event()
+        """Set once the queue has been ours to consume, be it as a stand-by; it stays so."""
 
     async def run(self) -> None:
         """Keep consuming until cancelled. Raises BrokerRefused, but only at the start."""
@@ -101,9 +97,9 @@ class Stream:
         await self._channel.basic_qos(prefetch_count=PREFETCH)
         await self._channel.basic_consume(self._queue.name, self._consume, consumer_tag=CONSUMER_TAG)
         log.info("consuming %s at %s", self._queue.name, self.url)
-        if self._consumed_before:
+        if self.consumed.is_set():
             self.view.reconnected(asyncio.get_running_loop().time())
-        self._consumed_before = True
+        self.consumed.set()
         while not closed.done():
             await asyncio.wait({closed}, timeout=ACK_S)
             if self._unacked and not closed.done():

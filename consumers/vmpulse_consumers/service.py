@@ -75,8 +75,8 @@ class ViewService:
         )
         self.ticked_at = self.clock()
         """When the clock loop last went round: whether the view is alive, for a watchdog."""
-        self.restored = False
-        """Whether the view may be read."""
+        self.restored = asyncio.Event()
+        """Set once the view may be read."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._burials = 0
         self._rejections = Rejections()
@@ -94,7 +94,7 @@ class ViewService:
         """
         if self.keeper is not None:
             await self.keeper.restore(self.view, self.clock, self._alive)
-        self.restored = True
+        self.restored.set()
 
     async def run(self) -> None:
         """Serve until cancelled. Raises BrokerRefused if the broker refuses us at the start."""
@@ -121,6 +121,8 @@ class ViewService:
         while True:
             await self.requests.up.wait()
             self._send()
+            # One that is sent before the queue is there is lost, and the next comes a second later.
+            await self.stream.consumed.wait()
             await self.requests.canary(self.name, self.instance)
             await asyncio.sleep(CANARY_S)
 

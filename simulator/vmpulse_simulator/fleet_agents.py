@@ -100,7 +100,6 @@ class FleetAgents:
         timing: of each agent.
         loss: share of the messages that is lost while ``publisher.losing``.
         link: another one than a connection for all hosts, which declares the exchanges.
-        stagger_s: seconds between the starts of two agents; None: they are spread over a tick.
     """
 
     def __init__(
@@ -111,7 +110,6 @@ class FleetAgents:
         timing: Timing | None = None,
         loss: float = 0.0,
         link: AmqpLink | None = None,
-        stagger_s: float | None = None,
     ) -> None:
         self.link = link or AmqpLink(url, CONNECTION, declare=True)
         self.publisher = LossyPublisher(self.link, fleet.seed, loss)
@@ -120,7 +118,7 @@ class FleetAgents:
             HostLife(hypervisor, self.publisher, timing, {"cluster": f"cluster-{index // 20:02d}"})
             for index, hypervisor in enumerate(fleet.hypervisors)
         ]
-        self._stagger_s = timing.tick_s / (len(self.lives) or 1) if stagger_s is None else stagger_s
+        self._stagger_s = timing.tick_s / (len(self.lives) or 1)
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._restarts: dict[int, asyncio.Task[None]] = {}
         self._hurry = asyncio.Event()

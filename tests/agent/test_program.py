@@ -182,7 +182,7 @@ async def test_agent_keeps_trying_an_unreachable_broker() -> None:
     """A broker that is not there yet is tried again, with a line for each try; SIGTERM ends that with 0."""
     arguments = ("run", "--host", HOST, "--uri", "test:///default", "--broker-url", "amqp://127.0.0.1:1/")
     async with started(AGENT, *arguments, "--metrics-port=") as (process, said):
-        await eventually(lambda: said.read_text().count("trying again within") >= 2, 12)
+        await eventually(lambda: said.read_text().count("trying again in") >= 2, 12)
         before = time.monotonic()
         process.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(process.wait(), 5) == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from benches.connections import report
 from benches.connections.report import Outage, Outcome, by_jitter, fullest
 from benches.connections.watched_link import Attempt, Notes
-from vmpulse_agent.amqp_link import BACKOFF_MOST_S
+from vmpulse_agent.backoff import MOST_S, SPREAD_S
 
 OUTAGE = Outage(held_from=100.0, lost=200.0, answers=210.0)
 
@@ -81,9 +81,14 @@ def test_all_at_once_is_a_stampede() -> None:
 
 def test_the_jitter_spreads_a_fleet_over_its_back_off() -> None:
     """After a long outage the mean wait is five eighths of the longest back-off, and so the rate is its inverse."""
-    mean_per_s = 10_000 / (BACKOFF_MOST_S * 5 / 8)
+    mean_per_s = 10_000 / (MOST_S * 5 / 8)
     assert mean_per_s < by_jitter(10_000, 600.0) < 1.3 * mean_per_s
-    assert by_jitter(10_000, 0.1) > 5 * mean_per_s
+
+
+def test_a_fleet_that_loses_connections_and_no_broker_comes_back_over_its_first_pause() -> None:
+    """All alike over SPREAD_S: 2,500 hosts are some 700 a second."""
+    evenly = 2500 / SPREAD_S
+    assert evenly < by_jitter(2500, 0.0) < 1.15 * evenly
 
 
 def test_the_fullest_second_begins_anywhere() -> None:

@@ -134,3 +134,9 @@ def test_a_faster_rhythm_has_the_same_mix(fleet: StreamedFleet) -> None:
     slow, fast = batch_of(fleet, 6, usual), batch_of(fleet, 6, usual.faster(10))
     assert slow.mix == fast.mix
     assert slow.messages == HOSTS * 6 + 6 + 2 * HOSTS * 2
+
+
+def test_no_two_copies_of_a_host_share_a_vm() -> None:
+    """Whatever a VM's own id is: also one that has the number of a copy where that is put."""
+    vm = bytes(10) + (3).to_bytes(2) + bytes(4)
+    assert len({made.renamed(vm, copy) for copy in range(5)}) == 5

@@ -12,23 +12,24 @@ from tests.conftest import require_broker
 from tests.programs import wait_until_none
 
 TINY = ("--hosts=3", "--vms=4", "--tick=1", "--rounds=1", "--large-hosts=0")
+BOTH = (*TINY[:-1], "--large-hosts=5", "--large-tick=1")
 
 
 @pytest.mark.broker
 @pytest.mark.timeout(120)
 @pytest.mark.long
 def test_a_cold_and_a_warm_start_are_measured(tmp_path: Path) -> None:
-    """The cold one asks each host for its roster and three sections, the warm one for its roster; nothing is left."""
+    """Cold each host is asked for its roster and three sections, warm for its roster; both kinds of fleet answer."""
     require_broker()
-    (fleet,) = completed(tmp_path, Report, "benches.warmup", *TINY).fleets
-    (cold,), (warm,) = fleet.cold, fleet.warm
-    assert cold.requests == dict.fromkeys(("getRoster", "getConfInfo", "getStatus", "getGuestDetails"), 3)
-    assert (warm.requests, fleet.asked_twice) == ({"getRoster": 3}, 0)
-    assert 0 < warm.bytes < cold.bytes
-    for start in (cold, warm):
-        assert 0 < start.connected_s < start.confirmed_s <= start.done_s
-        assert 0 < start.http_s <= start.shown_s <= start.done_s
-    assert (fleet.cold_s, fleet.warm_s, fleet.bytes_cold) == (cold.done_s, warm.done_s, cold.bytes)
+    for fleet in completed(tmp_path, Report, "benches.warmup", *BOTH).fleets:
+        (cold,), (warm,) = fleet.cold, fleet.warm
+        assert cold.requests == dict.fromkeys(("getRoster", "getConfInfo", "getStatus", "getGuestDetails"), fleet.hosts)
+        assert (warm.requests, fleet.asked_twice) == ({"getRoster": fleet.hosts}, 0)
+        assert 0 < warm.bytes < cold.bytes
+        for start in (cold, warm):
+            assert 0 < start.connected_s < start.confirmed_s <= start.done_s
+            assert 0 < start.http_s <= start.shown_s <= start.done_s
+        assert (fleet.cold_s, fleet.warm_s, fleet.bytes_cold) == (cold.done_s, warm.done_s, cold.bytes)
 
 
 @pytest.mark.broker

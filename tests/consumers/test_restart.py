@@ -84,6 +84,23 @@ async def test_a_restarted_view_fetches_nothing_that_has_not_changed(broker: Pri
             await delete_queue(broker, topology.view_queue(name).name)
 
 
+async def test_a_view_over_its_store_is_ready_as_soon_as_its_hosts_have_answered(
+    broker: PrivateBroker, tmp_path: Path
+) -> None:
+    """The first one, which remembers nobody, listens for a tick of 3 s and a slack of 1 s; the next one does not."""
+    name, hypervisor = unique("view"), simulated_host(unique("heard"))
+    async with agent_at_work(hypervisor, address(broker)):
+        listened = []
+        for _ in range(2):
+            async with kept_view(broker, name, tmp_path / "view.db") as view:
+                await eventually(lambda: not view.view.not_ready(view.clock()), WITHIN_S)
+                listened.append(view.view.listening.lasts_s(view.clock()))
+                assert view.view.hosts[hypervisor.host].state is HostState.LIVE
+                await eventually(lambda: not view.view.memory, WITHIN_S)
+        assert listened[0] >= 4.0 > listened[1]
+        await delete_queue(broker, topology.view_queue(name).name)
+
+
 async def test_a_host_that_died_meanwhile_is_remembered(broker: PrivateBroker, tmp_path: Path) -> None:
     """It is LOST after its silence is proved, its VMs are Unknown with their last place, and the view is ready."""
     name, hypervisor, other = unique("view"), simulated_host(unique("dead")), simulated_host(unique("alive"), seed=9)

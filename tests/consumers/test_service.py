@@ -23,7 +23,7 @@ from tests.real_broker import (
     view_at_work,
 )
 from tests.waiting import eventually
-from vmpulse_agent import amqp_link
+from vmpulse_agent import amqp_link, backoff
 from vmpulse_agent.host_agent import HostAgent
 from vmpulse_agent.hypervisor import Exit
 from vmpulse_consumers import amqp_upkeep, service
@@ -66,7 +66,8 @@ def fast_clocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service, "CANARY_S", 0.2)
     monkeypatch.setattr(service, "TICK_S", 0.1)
     monkeypatch.setattr(amqp_link, "STALL_S", 1.0)
-    monkeypatch.setattr(amqp_link, "BACKOFF_MOST_S", 1.0)
+    monkeypatch.setattr(backoff, "MOST_S", 1.0)
+    monkeypatch.setattr(backoff, "SPREAD_S", 0.5)
     monkeypatch.setattr(amqp_upkeep, "BACKOFF_MOST_S", 1.0)
 
 

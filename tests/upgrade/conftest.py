@@ -9,6 +9,7 @@ import pytest
 
 from tests.conftest import ADMIN, require_broker
 from tests.real_broker import delete_queue
+from tests.soon_ready import soon_ready
 from vmpulse_consumers import service
 from vmpulse_consumers.store import keeper
 from vmpulse_contract import topology
@@ -45,7 +46,7 @@ async def guarded(node: PrivateBroker) -> AsyncIterator[PrivateBroker]:
 @pytest.fixture
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """A view is ready soon after its start, and writes soon what it is to remember."""
-    monkeypatch.setattr("vmpulse_consumers.view.view.CANARY_MISSING_S", 1.0)
+    soon_ready(monkeypatch)
     monkeypatch.setattr(service, "CANARY_S", 0.2)
     monkeypatch.setattr(service, "TICK_S", 0.1)
     monkeypatch.setattr(keeper, "BEHIND_S", 0.05)

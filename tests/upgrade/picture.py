@@ -150,7 +150,7 @@ async def ready(view: ViewService) -> int:
 
 async def begin(golden: GoldenHost, view: ViewService, expected: Mapping[VmId, Said] = AFTER_FIRST_HALF) -> None:
     """Let a golden host say its first half to a view that has never heard of it, until all of it is seen."""
-    await eventually(lambda: view.stream.consumed, WITHIN_S, "the view listens")
+    await eventually(view.stream.consumed.is_set, WITHIN_S, "the view listens")
     await golden.say(*BEGINNING)
     await eventually(lambda: known(view, golden.host), WITHIN_S, "its roster was fetched")
     await golden.say("frame_sixth")

@@ -7,15 +7,13 @@ import asyncio
 import logging
 import os
 import signal
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import uvloop
 
-from vmpulse_consumers.http import EventStreams, build_app, listen, serve_on
-from vmpulse_consumers.http.access import Guarded
-from vmpulse_consumers.http.certificate import Certificate
-from vmpulse_consumers.http.token_file import TokenFile
+from vmpulse_consumers.listener import listen
 from vmpulse_consumers.service import ViewService
 from vmpulse_consumers.settings import VIEW_PREFIX, ViewSettings
 from vmpulse_consumers.settling import Settling
@@ -29,7 +27,12 @@ from vmpulse_edges.broker_settings import address_of
 from vmpulse_edges.settings_source import load, read_secret
 
 if TYPE_CHECKING:
+    import socket
+    from collections.abc import Awaitable, Callable
+
     from vmpulse_contract.broker_url import BrokerUrl
+
+    Serve = Callable[[ViewSettings, ViewService, socket.socket, asyncio.Event], Awaitable[None]]
 
 log = logging.getLogger(__name__)
 
@@ -108,30 +111,35 @@ def check_exposure(settings: ViewSettings) -> None:
 
 
 async def _serve(settings: ViewSettings, url: BrokerUrl) -> None:
-    clock = asyncio.get_running_loop().time
-    tokens = TokenFile(Path(settings.http_tokens_file), clock) if settings.http_tokens_file else None
-    certificate = Certificate(settings.http_cert_file, settings.http_key_file) if settings.http_cert_file else None
     listener = listen(settings.http_host, settings.http_port)
     host, port = listener.getsockname()[:2]
-    scheme = "http" if certificate is None else "https"
+    scheme = "https" if settings.http_cert_file else "http"
     log.info("HTTP API at %s://%s:%d/api/v1/vms", scheme, f"[{host}]" if ":" in host else host, port)
     service = ViewService(url, settings.name, keeper=Keeper(Path(settings.store)) if settings.store else None)
     if not settings.store:
         log.info("nothing outlives this view: after a restart it asks for everything anew; --store FILE keeps it")
-    app = build_app(service.view, service.clock, EventStreams(service.teller), applied=service.applied)
     async with asyncio.TaskGroup() as group:
-        group.create_task(_keep_told(service))
+        serving = asyncio.Event()
+        group.create_task(_keep_told(service, serving))
+        group.create_task(_serve_http(settings, service, listener, serving))
         await service.restore()
         group.create_task(Settling(service.view).run())
-        guarded = Guarded(app, tokens, clock)
-        group.create_task(serve_on(guarded, listener, None if certificate is None else certificate.context))
-        if certificate is not None:
-            group.create_task(certificate.keep())
         group.create_task(service.run())
 
 
-async def _keep_told(service: ViewService) -> None:
-    """Tell systemd how the view does, where there is one. Ready: HTTP listens, and the stream is consumed.
+async def _serve_http(
+    settings: ViewSettings, service: ViewService, listener: socket.socket, serving: asyncio.Event
+) -> None:
+    """Serve the API once the view may be read.
+
+    Loading what that takes is half of all loading, 0.2 s: store, broker and hosts answer meanwhile.
+    """
+    api = await asyncio.to_thread(import_module, "vmpulse_consumers.http.at_work")
+    await cast("Serve", api.serve_view)(settings, service, listener, serving)
+
+
+async def _keep_told(service: ViewService, serving: asyncio.Event) -> None:
+    """Tell systemd how the view does, where there is one. Ready: HTTP is served, and the stream is consumed.
 
     A broker that is away must not keep the unit from starting, since nothing would come of restarting it: /readyz says
     so meanwhile. One that refuses us ends the program before it was ready, and so fails the start.
@@ -139,7 +147,7 @@ async def _keep_told(service: ViewService) -> None:
     latest = service.clock() + READY_LATEST_S
     await sd_notify.keep_told(
         sd_notify.from_environment(os.environ),
-        ready=lambda: service.restored and (service.stream.consumed or service.clock() > latest),
+        ready=lambda: serving.is_set() and (service.stream.consumed.is_set() or service.clock() > latest),
         advancing=lambda: service.clock() - service.ticked_at < STUCK_S,
         status=lambda: _status(service),
     )

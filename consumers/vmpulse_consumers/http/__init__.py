@@ -6,6 +6,7 @@ reply shows one moment. A reply is therefore computed without awaiting, and quic
 
 from vmpulse_consumers.http.app import build_app
 from vmpulse_consumers.http.event_stream import EventStreams
-from vmpulse_consumers.http.server import listen, serve, serve_on
+from vmpulse_consumers.http.server import serve, serve_on
+from vmpulse_consumers.listener import listen
 
 __all__ = ["EventStreams", "build_app", "listen", "serve", "serve_on"]

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from typing import TYPE_CHECKING, Final
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
-from vmpulse_consumers.errors import PortTaken
 from vmpulse_consumers.http.bounds import Bounded
 from vmpulse_consumers.http.connection import STATE_KEY, Connection
 from vmpulse_consumers.http.peers import peer_of
+from vmpulse_consumers.listener import listen
 
 if TYPE_CHECKING:
+    import socket
     import ssl
     from collections.abc import Iterator
 
     from litestar.types import ASGIApp
 
-REMEDY: Final = "stop the program that listens there, or choose another address"
 GRACEFUL_S: Final = 1
 """Replies under way have so long to finish; a page takes milliseconds, and streams have no end of their own."""
 SHUTDOWN_S: Final = 1.8
@@ -34,36 +33,6 @@ HEAD_BYTES: Final = 16 << 10
 """Request line and headers together, as far as they come in pieces; what comes at once ``bounds`` refuses."""
 PATIENCE_S: Final = 30
 """A client may keep us waiting so long: with the next request, with the rest of its head, and with reading a reply."""
-PORT_MAXIMUM: Final = 65535
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Open the listening socket; port 0 takes a free one. Raises PortTaken with what to do."""
-    if not 0 <= port <= PORT_MAXIMUM:
-        raise _not_ours(host, port, ValueError(f"ports are 0 to {PORT_MAXIMUM}"))
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, protocol)
-    except (OSError, UnicodeError) as error:
-        raise _not_ours(host, port, error) from error
-    try:
-        # A restart must not wait for old connections to fade; two listeners on one port remain impossible.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(128)
-    except OSError as error:
-        listener.close()
-        raise _not_ours(host, port, error) from error
-    listener.setblocking(False)
-    return listener
-
-
-def _not_ours(host: str, port: int, error: Exception) -> PortTaken:
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-    shown = f"[{host}]" if ":" in host else host
-    return PortTaken(f"cannot listen on http address {shown}:{port}: {reason}; {REMEDY}")
 
 
 async def serve(app: ASGIApp, host: str, port: int) -> None:

@@ -79,6 +79,11 @@ class Asking:
         """How many hosts wait to be asked."""
         return len(self._waiting)
 
+    @property
+    def crowded(self) -> bool:
+        """Whether so many hosts wait that answers take long: what can wait is better asked later."""
+        return len(self._waiting) > IN_FLIGHT
+
     def due_in(self, now: float) -> float | None:
         """Seconds until ``drain`` would give a request; None: not before something else happens."""
         if not self._waiting or self.in_flight >= IN_FLIGHT:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 WIDTH: Final = len(Section)
 LOST_S: Final = 15.0
 """After so long a silence nobody knows what a host's VMs do."""
+SLACK_S: Final = 1.0
+"""A tick may come so late before it counts as missed: a busy host's look takes up to this long."""
 RETIRED_KEPT: Final = 16
 """Retired epochs remembered for each host: one agent restart a minute for a quarter of an hour."""
 CLOCK_SLIP_S: Final = 0.5

@@ -46,6 +46,7 @@ def restoring(view: View, kept: Kept, now: float) -> Iterator[None]:
     Each host that was heard is asked for its roster, paced as ever. The view is not to be used before the end.
     """
     view.started = now
+    view.listening.knows_fleet = bool(kept.hosts)
     sections: dict[str, list[SectionMemory]] = {}
     for number, section in enumerate(kept.sections):
         sections.setdefault(section.host, []).append(section)

@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from msgspec import Struct
 
-from vmpulse_consumers.view.host import WIDTH
+from vmpulse_consumers.view.host import SLACK_S, WIDTH
 from vmpulse_consumers.view.host_stats import host_stats
 from vmpulse_consumers.view.names import name_in
 from vmpulse_consumers.view.runtime import UNKNOWN_8, UNKNOWN_32
 from vmpulse_consumers.view.states import HostState
-from vmpulse_consumers.view.view import SLACK_S
 from vmpulse_contract import sections
 from vmpulse_contract.errors import MessageError
 from vmpulse_contract.identity import vm_text

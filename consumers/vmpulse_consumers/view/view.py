@@ -27,7 +27,8 @@ from vmpulse_consumers.view.budget import HELD_BYTES, OVER_S, UNMET_KEPT, Budget
 from vmpulse_consumers.view.claims import is_heard
 from vmpulse_consumers.view.counts import Counts
 from vmpulse_consumers.view.events import BrokerEvent, HostEvent, HostTrouble, Trouble
-from vmpulse_consumers.view.host import LOST_S, WIDTH, Host
+from vmpulse_consumers.view.host import LOST_S, SLACK_S, WIDTH, Host
+from vmpulse_consumers.view.listening import Listening
 from vmpulse_consumers.view.memory import Memory
 from vmpulse_consumers.view.placement import Before, Placement
 from vmpulse_consumers.view.runtime import Runtime
@@ -46,12 +47,12 @@ if TYPE_CHECKING:
     from vmpulse_contract.errors import ContractError
     from vmpulse_contract.verbs import AnyReply
 
-SLACK_S: Final = 1.0
-"""A tick may come so late before it counts as missed: a busy host's look takes up to this long."""
 CANARY_MISSING_S: Final = 6.0
 """Two canaries missed: the trouble is ours or the broker's."""
 GRACE_S: Final = 30.0
 """After the broker is back, silence counts only so much later: twice an agent's longest back-off."""
+TELL_SOONEST_S: Final = 6.0
+"""On the stream before VMs are told of: in the first tick hosts are met, in the second VMs get their first values."""
 TELL_AT_LATEST_S: Final = 30.0
 """After so long on the stream VMs are told of, even if some host has not been confirmed: twice LOST_S."""
 FORGOTTEN_S: Final = 30.0
@@ -83,7 +84,7 @@ class View:
         self.started = now
         self.broker_ok = False
         self._canary_at: float | None = None
-        self._heard_from: float | None = None
+        self.listening = Listening()
         self._unmet: Bounded[HostId, Budget] = Bounded(UNMET_KEPT, Budget)
         self._flooded_at: float | None = None
         self._silence_from = now
@@ -232,7 +233,8 @@ class View:
         elif host.frame_age(now) is None:
             host.offset = None  # our own clock stood still: measure anew
             self.asking.relist(host)
-        elif now > host.remeasure_at:
+        elif now > host.remeasure_at and not self.asking.crowded:
+            # A measure in a crowd is slow and has to be made again: at the start of a large view one crowd more.
             self.asking.relist(host)
 
     def _roster(self, host_id: HostId, message: stream.RosterMessage, now: float) -> None:
@@ -399,7 +401,7 @@ class View:
                 self._silence_from = now + GRACE_S
                 self._telling.events.append(BrokerEvent(back=True))
         self._canary_at = now
-        self._heard_from = now if self._heard_from is None else self._heard_from
+        self.listening.canary(self.hosts.values(), now)
 
     def reconnected(self, now: float) -> None:
         """The stream's connection was lost and is back: hosts may have lost theirs with it, so they get the grace.
@@ -407,13 +409,14 @@ class View:
         Another view of our name may have told of changes that we never saw, so subscribers read everything anew.
         """
         self._silence_from = now + GRACE_S
+        self.listening.lost()
         self._telling.relist("the view was cut off from its stream, and another may have told of changes meanwhile")
 
     def tick(self, now: float) -> None:
         """Judge silence, and take up requests that were put off until now. Call it about once a second."""
         if self._canary_at is not None and self.broker_ok and now - self._canary_at > CANARY_MISSING_S:
             self.broker_ok = False
-            self._heard_from = None
+            self.listening.lost()
             self._telling.events.append(BrokerEvent(back=False))
         for host in self.hosts.values():
             if self.broker_ok and self._canary_at is not None:
@@ -435,8 +438,11 @@ class View:
 
         Counted from when the stream was heard: time without the broker builds up nothing.
         """
-        heard_s = 0.0 if self._heard_from is None else now - self._heard_from
-        return heard_s >= TELL_AT_LATEST_S or (heard_s >= CANARY_MISSING_S and not self.not_ready(now))
+        heard_s = self.listening.lasts_s(now)
+        built = not self.asking.crowded and not self.not_ready(
+            now
+        )  # a section is told when it comes: three for each VM
+        return heard_s >= TELL_AT_LATEST_S or (heard_s >= TELL_SOONEST_S and built)
 
     def _judge_hearing(self, host: Host, now: float) -> None:
         """What is said of all VMs of a host changes when it is heard, or no longer."""
@@ -488,14 +494,17 @@ class View:
         return self._telling.drain()
 
     def not_ready(self, now: float) -> list[str]:
-        """The reasons why the view is not ready; empty: it is. Ready: each known host is confirmed, STOPPED or LOST."""
+        """The reasons why the view is not ready; empty: it is.
+
+        Ready: it hears the stream, knows its fleet, and each known host is confirmed, STOPPED or LOST.
+        """
         reasons = []
         if self._canary_at is None:
             reasons.append("the stream has not been heard yet")
         elif not self.broker_ok:
             reasons.append("the broker is lost")
-        if now - self.started < CANARY_MISSING_S:
-            reasons.append("hosts have had less than two ticks to be heard")
+        if not self.listening.is_enough(self.hosts.values(), now):
+            reasons.append("hosts have had less than a tick to be heard")
         waiting = [host.id for host in self.hosts.values() if host.state in {HostState.UNKNOWN, HostState.SYNCING}]
         if waiting:
             reasons.append(f"{len(waiting)} hosts are not confirmed yet, among them {', '.join(sorted(waiting)[:3])}")

@@ -16,6 +16,7 @@ from aio_pika.abc import AbstractIncomingMessage, AbstractQueue
 
 from tests.conftest import ADMIN
 from tests.real_broker import address, agent_at_work, at_work, cable, running_vm, simulated_host, unique, view_at_work
+from tests.soon_ready import soon_ready
 from tests.waiting import eventually
 from vmpulse_agent.hypervisor import Exit
 from vmpulse_consumers import amqp_upkeep, service
@@ -41,7 +42,7 @@ CHANGE = VmStatusChanged(VM, HostId("alpha"), VmStatus.UP, VmStatus.PAUSED, "web
 @pytest.fixture(autouse=True)
 def fast_clocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """A view is ready after a second, and everybody comes back soon."""
-    monkeypatch.setattr("vmpulse_consumers.view.view.CANARY_MISSING_S", 1.0)
+    soon_ready(monkeypatch)
     monkeypatch.setattr(service, "CANARY_S", 0.2)
     monkeypatch.setattr(service, "TICK_S", 0.1)
     monkeypatch.setattr(amqp_upkeep, "BACKOFF_MOST_S", 0.5)

@@ -129,6 +129,7 @@ class Fleet:
     def __init__(self, hosts: list[SimulatedHost]) -> None:
         self.now = START
         self.view = View(START - 60)
+        self.view.canary(START + 1.0)  # so that after two ticks it has listened for more than one
         self.events = EventStreams(Teller("main", EventLog("ab12")))
         self.hosts = {host.session.host: host for host in hosts}
         for host in hosts:

@@ -79,7 +79,7 @@ async def test_view_that_has_heard_nothing_is_healthy_and_not_ready() -> None:
         assert ready.status_code == 503
         assert ready.json()["reasons"] == [
             "the stream has not been heard yet",
-            "hosts have had less than two ticks to be heard",
+            "hosts have had less than a tick to be heard",
         ]
         assert (await client.get("/healthz")).status_code == 200
         assert (await client.get("/api/v1/vms?sort=-elapsed")).json()["total"] == 0

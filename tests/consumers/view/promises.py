@@ -10,11 +10,11 @@ from hypothesis.stateful import invariant
 from tests.consumers.view.world import TICK_S, Seen, World
 from vmpulse_consumers.view import BrokerEvent, Host, HostEvent, HostState
 from vmpulse_consumers.view.claims import RUNS
-from vmpulse_consumers.view.host import LOST_S, WIDTH
+from vmpulse_consumers.view.host import LOST_S, SLACK_S, WIDTH
 from vmpulse_consumers.view.rows import VmRow, vm_row
 from vmpulse_consumers.view.runtime import UNKNOWN_8, UNKNOWN_32
 from vmpulse_consumers.view.splits import SPLIT_GRACE_S
-from vmpulse_consumers.view.view import FORGOTTEN_S, GRACE_S, SLACK_S
+from vmpulse_consumers.view.view import FORGOTTEN_S, GRACE_S
 from vmpulse_contract import sections
 from vmpulse_contract.devices import DeviceRecord
 from vmpulse_contract.identity import VmId

@@ -10,6 +10,7 @@ from tests.consumers.view.situations import (
     in_view,
     live_table,
 )
+from vmpulse_consumers.view.asking import IN_FLIGHT
 from vmpulse_consumers.view.host import DRIFT, REMEASURE_S, REMEASURE_SLOW_S, Host
 from vmpulse_consumers.view.rows import Freshness
 from vmpulse_consumers.view.runtime import Block
@@ -104,6 +105,30 @@ def test_a_slow_measure_of_the_clock_is_soon_made_again() -> None:
     assert age is not None
     assert age < 0.2
     assert in_view(table).remeasure_at > table.now + REMEASURE_S / 2
+
+
+def test_no_clock_is_measured_anew_while_many_hosts_wait_to_be_asked() -> None:
+    """It would be as slow as the last time, and whoever waits would wait longer; afterwards it is."""
+    table = Table(hosts=3 * IN_FLIGHT, vms=1)
+    table.deliver()
+    while table.view.counts.relists < len(table.hosts):
+        requests = table.view.drain_requests(table.now)
+        table.now += 2
+        for request in requests:
+            table.reply(request, table.hosts[request.host].answer(request, table.now))
+    rosters = table.view.counts.relists
+    waiting = table.view.asking.waiting
+    assert waiting > IN_FLIGHT
+    for _ in range(5):
+        table.now += 3
+        for host in table.hosts.values():
+            host.tick(table.now)
+        table.deliver()
+    assert table.view.asking.waiting == waiting
+    table.answer()
+    assert table.view.counts.relists == rosters
+    table.step()
+    assert table.view.counts.relists > rosters
 
 
 def test_a_hung_monitor_makes_its_own_vm_old_and_no_other() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.consumers.view.back_to_back import MIGRATED, Table, vm_number
 from tests.consumers.view.situations import HOST, OTHER, in_view, live_table, silence
 from vmpulse_consumers.view import HostState
+from vmpulse_consumers.view.asking import IN_FLIGHT
 from vmpulse_consumers.view.events import (
     Event,
     HostEvent,
@@ -207,6 +208,25 @@ def test_one_host_that_never_answers_does_not_keep_the_others_from_being_told_of
         table.settle()
     assert table.view.hosts[OTHER].state is HostState.SYNCING
     assert table.view.not_ready(table.now)
+    assert [type(event) for event in told(table)] == [RelistEvent]
+
+
+def test_sections_of_a_large_fleet_that_a_start_has_to_fetch_are_not_told_one_by_one() -> None:
+    """Its hosts are all confirmed long before their turn has come to be asked for what their VMs have."""
+    table = Table(hosts=3 * IN_FLIGHT, vms=1)
+    table.deliver()
+    while table.view.counts.relists < len(table.hosts):
+        requests = table.view.drain_requests(table.now)
+        table.now += 0.5
+        for request in requests:
+            table.answer_one(request)
+    table.now += 5
+    table.view.canary(table.now)
+    table.view.tick(table.now)
+    assert table.view.not_ready(table.now) == []
+    assert told(table) == []
+    table.answer()
+    table.view.tick(table.now)
     assert [type(event) for event in told(table)] == [RelistEvent]
 
 

@@ -351,17 +351,6 @@ def test_a_host_that_does_not_answer_is_asked_again_later_and_less_often() -> No
     assert table.view.hosts[HOST].confirmed
 
 
-def test_ready_means_that_every_known_host_is_confirmed_or_known_to_be_away() -> None:
-    """Readiness is a fact with reasons, not a sleep."""
-    table = Table(hosts=2)
-    table.deliver()
-    table.now += 7
-    table.view.canary(table.now)
-    assert any("host-0" in reason for reason in table.view.not_ready(table.now))
-    table.answer()
-    assert table.view.not_ready(table.now) == []
-
-
 @pytest.mark.parametrize(
     "exchange,key,user,body,error",
     [
