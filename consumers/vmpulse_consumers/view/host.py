@@ -60,7 +60,7 @@ class Host:
 
     ``announced`` and ``held`` are hashes, four for each VM in layout and Section order; ``bodies`` goes with
     ``held``. A held hash is never without its body (promise V5). ``seq`` is the last one applied of ``epoch``.
-    ``section_as_of`` remembers which announced hash is how old, as far as it is newer than the roster. ``heard_at``
+    ``section_as_of`` goes with ``announced``: as of when a hash was said alone; 0: not since the roster. ``heard_at``
     is when anything of the host came, ``spoke_at`` when the confirmed epoch did. ``parting``: the provisional epoch
     has said goodbye. ``unproved``: the claims on active VMs that were not seen running here yet, MET or BEGUN; all
     others follow from the roster. ``provisional``: the last epoch heard that is not confirmed, since
@@ -152,7 +152,7 @@ class Host:
         self.bodies: list[bytes | None] = []
         self.held_bytes = 0
         self.crowded: set[tuple[VmId, Section]] = set()
-        self.section_as_of: dict[tuple[VmId, Section], int] = {}
+        self.section_as_of: array[int] = array("Q")
         self.reply_as_of = 0
         self.devices = Devices()
         self.host_stats: HostValues | None = None
@@ -232,7 +232,7 @@ class Host:
         self.seq = self.provisional_seq if epoch == self.provisional else 0
         self.provisional = self.provisional_seq = 0
         self.parting = False
-        self.section_as_of.clear()
+        self.section_as_of = _nothing(len(self.vms))
         self.reply_as_of = self.frame_seq = self.roster_as_of = 0
         self.frame_ms = self.offset = self.host_stats = None
         self.devices.clear()
@@ -290,15 +290,14 @@ class Host:
         Of the announced hashes the newer wins for each VM and section. Bodies held stay with their VM, unless it began
         another life; one whose hash differs now is shown until its repair.
         """
-        old = _Sections(self.index, self.tokens, self.announced, self.held, self.bodies)
+        old = _Sections(self.index, self.tokens, self.announced, self.section_as_of, self.held, self.bodies)
         vms = roster.vm_ids()
         self.vms, self.packed_vms, self.index = vms, roster.vms, {vm: row for row, vm in enumerate(vms)}
         self.tokens, self.announced = roster.start_tokens(), roster.announced()
-        self.held, self.bodies = array("Q", bytes(8 * WIDTH * len(vms))), [None] * (WIDTH * len(vms))
-        newer = {key: seq for key, seq in self.section_as_of.items() if seq > as_of and key[0] in self.index}
-        for vm, section in newer:
-            self.announced[self.index[vm] * WIDTH + section] = old.announced[old.rows[vm] * WIDTH + section]
-        self.section_as_of, self.digest = newer, None
+        self.held, self.bodies = _nothing(len(vms)), [None] * (WIDTH * len(vms))
+        self.section_as_of, self.digest = _nothing(len(vms)), None
+        if max(old.as_of, default=0) > as_of:
+            self._keep_newer(as_of, old)
         for vm in self.index.keys() & old.rows.keys():
             self._carry(vm, old)
         for body in old.bodies:
@@ -308,6 +307,15 @@ class Host:
         self.elapsed, self.facts, self.tombstones = roster.elapsed(), roster.facts, roster.tombstones
         for vm in old.rows.keys() - self.index.keys():
             self.devices.drop(vm)
+
+    def _keep_newer(self, as_of: int, old: _Sections) -> None:
+        """Of the VMs that are listed still, keep the hashes that were said later than the roster."""
+        for vm in self.index.keys() & old.rows.keys():
+            row, was = self.index[vm] * WIDTH, old.rows[vm] * WIDTH
+            for section in Section:
+                if old.as_of[was + section] > as_of:
+                    self.announced[row + section] = old.announced[was + section]
+                    self.section_as_of[row + section] = old.as_of[was + section]
 
     def _carry(self, vm: VmId, old: _Sections) -> None:
         """Move the bodies held of a VM from its old row to its new one."""
@@ -324,14 +332,15 @@ class Host:
     def announce(self, vm: VmId, section: Section, value: int, as_of: int) -> bool:
         """Take in what the host says a hash is, as of *as_of*. Tells whether that is the newest word on it."""
         row = self.index.get(vm)
-        if row is None or as_of < self.section_as_of.get((vm, section), self.roster_as_of):
+        if row is None:
             return False
         at = row * WIDTH + section
+        if as_of < max(self.section_as_of[at], self.roster_as_of):
+            return False
         if self.announced[at] != value:
             self.announced[at], self.digest = value, None
             self.crowded.discard((vm, section))
-        # Under our own object for the id: that of the message would be kept for each section of each VM.
-        self.section_as_of[self.vms[row], section] = as_of
+        self.section_as_of[at] = as_of
         return True
 
     def hold(self, vm: VmId, section: Section, value: int, body: bytes, bodies: Bodies) -> bool:
@@ -382,5 +391,11 @@ class _Sections(NamedTuple):
     rows: dict[VmId, int]
     tokens: array[int]
     announced: array[int]
+    as_of: array[int]
     held: array[int]
     bodies: list[bytes | None]
+
+
+def _nothing(vms: int) -> array[int]:
+    """Zeros for each section of so many VMs."""
+    return array("Q", bytes(8 * WIDTH * vms))
