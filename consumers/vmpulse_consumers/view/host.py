@@ -284,7 +284,7 @@ class Host:
 
     # --- sections -----------------------------------------------------------------------------------------------
 
-    def replace_roster(self, roster: Roster, as_of: int, bodies: Bodies) -> None:
+    def replace_roster(self, roster: Roster, as_of: int) -> None:
         """Take in a roster.
 
         Of the announced hashes the newer wins for each VM and section. Bodies held stay with their VM, unless it began
@@ -300,8 +300,7 @@ class Host:
             self._keep_newer(as_of, old)
         for vm in self.index.keys() & old.rows.keys():
             self._carry(vm, old)
-        for body in old.bodies:
-            self._release(body, bodies)
+        self.held_bytes -= sum(len(body) for body in old.bodies if body is not None)
         self._make_room()
         self.layout, self.roster_ms, self.roster_as_of = roster.layout, roster.monotonic_ms, as_of
         self.elapsed, self.facts, self.tombstones = roster.elapsed(), roster.facts, roster.tombstones
@@ -354,16 +353,11 @@ class Host:
         if growth > 0 and self.held_bytes + growth > HELD_BYTES:
             self.crowded.add((vm, section))
             return False
-        self._release(before, bodies)
-        self.held[at], self.bodies[at] = value, bodies.take(body)
-        self.held_bytes += len(body)
+        self.held[at], self.bodies[at] = value, bodies.shared(value, body)
+        self.held_bytes += growth
         if growth < 0:
             self._make_room()
         return True
-
-    def _release(self, body: bytes | None, bodies: Bodies) -> None:
-        bodies.release(body)
-        self.held_bytes -= len(body or b"")
 
     def _make_room(self) -> None:
         """Ask again for what did not fit, once the largest body would."""

@@ -92,7 +92,7 @@ def _host(view: View, record: HostMemory, now: float) -> Host:
     host.retired.extend(record.retired)
     if record.epoch:
         host.retired.append(record.epoch)
-    host.replace_roster(record.roster, 0, view.bodies)
+    host.replace_roster(record.roster, 0)
     host.unproved = {
         vm: CLAIM_CODES[code]
         for vm, code, token in zip(host.vms, record.claims, host.tokens, strict=True)

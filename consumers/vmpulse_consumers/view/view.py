@@ -516,7 +516,7 @@ class View:
         """Replace what we know of a host's VMs. *met*: an epoch was confirmed, so what is listed has not just begun."""
         before = Before(host)
         before.keep_infos(host, roster)
-        host.replace_roster(roster, as_of, self.bodies)
+        host.replace_roster(roster, as_of)
         host.block = self.runtime.allocate(len(host.vms))
         # Values are of one life: what began another is not said to be what the last one was until its frame comes.
         self.runtime.carry(before.block, host.block, before.same_lives(host))
