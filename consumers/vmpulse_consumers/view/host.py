@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from vmpulse_consumers.view.allowance import Allowance
 from vmpulse_consumers.view.budget import HELD_BYTES, Budget
 from vmpulse_consumers.view.claims import ClaimState
+from vmpulse_consumers.view.details import Details
 from vmpulse_consumers.view.devices import Devices
 from vmpulse_consumers.view.states import TABLE, HostInput, HostState, step
 from vmpulse_contract import columns, limits, sections
@@ -58,14 +59,14 @@ class Request(NamedTuple):
 class Host:
     """What the view holds of one host.
 
-    ``announced`` and ``held`` are hashes, four for each VM in layout and Section order; ``bodies`` goes with
-    ``held``. A held hash is never without its body (promise V5). ``seq`` is the last one applied of ``epoch``.
-    ``section_as_of`` goes with ``announced``: as of when a hash was said alone; 0: not since the roster. ``heard_at``
-    is when anything of the host came, ``spoke_at`` when the confirmed epoch did. ``parting``: the provisional epoch
-    has said goodbye. ``unproved``: the claims on active VMs that were not seen running here yet, MET or BEGUN; all
-    others follow from the roster. ``provisional``: the last epoch heard that is not confirmed, since
-    ``provisional_at``. ``told_heard``: what subscribers know of ``heard``; ``told_at``: when an operator was last
-    told of what. ``budget``: of what it says; ``asked``: of what it is asked. ``held_bytes``: of ``bodies``;
+    ``announced`` and ``held`` are hashes, four for each VM in layout and Section order; ``bodies`` goes with ``held``,
+    guestDetails as ``details`` packs them. A held hash is never without its body (promise V5). ``seq`` is the last one
+    applied of ``epoch``. ``section_as_of`` goes with ``announced``: as of when a hash was said alone; 0: not since the
+    roster. ``heard_at`` is when anything of the host came, ``spoke_at`` when the confirmed epoch did. ``parting``: the
+    provisional epoch has said goodbye. ``unproved``: the claims on active VMs that were not seen running here yet, MET
+    or BEGUN; all others follow from the roster. ``provisional``: the last epoch heard that is not confirmed, since
+    ``provisional_at``. ``told_heard``: what subscribers know of ``heard``; ``told_at``: when an operator was last told
+    of what. ``budget``: of what it says; ``asked``: of what it is asked. ``held_bytes``: of ``bodies``, unpacked;
     ``crowded``: announced sections whose bodies do not fit in it, not asked for until there is room.
     """
 
@@ -77,6 +78,7 @@ class Host:
         "budget",
         "confirmed_at",
         "crowded",
+        "details",
         "devices",
         "digest",
         "elapsed",
@@ -138,9 +140,7 @@ class Host:
         self.provisional_seq = 0
         self.parting = False
         self.retired: deque[int] = deque(maxlen=RETIRED_KEPT)
-        self.layout = 0
-        self.roster_as_of = 0
-        self.roster_ms = 0
+        self.layout = self.roster_as_of = self.roster_ms = 0
         self.vms: list[VmId] = []
         self.index: dict[VmId, int] = {}
         self.packed_vms = b""
@@ -150,6 +150,7 @@ class Host:
         self.announced: array[int] = array("Q")
         self.held: array[int] = array("Q")
         self.bodies: list[bytes | None] = []
+        self.details = Details()
         self.held_bytes = 0
         self.crowded: set[tuple[VmId, Section]] = set()
         self.section_as_of: array[int] = array("Q")
@@ -300,7 +301,9 @@ class Host:
             self._keep_newer(as_of, old)
         for vm in self.index.keys() & old.rows.keys():
             self._carry(vm, old)
-        self.held_bytes -= sum(len(body) for body in old.bodies if body is not None)
+        self.held_bytes -= sum(self._size(at % WIDTH, kept) for at, kept in enumerate(old.bodies) if kept is not None)
+        if not any(self.bodies[Section.GUEST_DETAILS :: WIDTH]):
+            self.details = Details()
         self._make_room()
         self.layout, self.roster_ms, self.roster_as_of = roster.layout, roster.monotonic_ms, as_of
         self.elapsed, self.facts, self.tombstones = roster.elapsed(), roster.facts, roster.tombstones
@@ -349,15 +352,25 @@ class Host:
         """
         at = self.index[vm] * WIDTH + section
         before = self.bodies[at]
-        growth = len(body) - len(before or b"")
+        growth = len(body) - (0 if before is None else self._size(section, before))
         if growth > 0 and self.held_bytes + growth > HELD_BYTES:
             self.crowded.add((vm, section))
             return False
-        self.held[at], self.bodies[at] = value, bodies.shared(value, body)
+        kept = self.details.pack(body) if section is Section.GUEST_DETAILS else bodies.shared(value, body)
+        self.held[at], self.bodies[at] = value, kept
         self.held_bytes += growth
         if growth < 0:
             self._make_room()
         return True
+
+    def body(self, row: int, section: Section) -> bytes | None:
+        """Give the body held of a section of the VM in a row, as it was sent."""
+        kept = self.bodies[row * WIDTH + section]
+        return self.details.unpack(kept) if kept is not None and section is Section.GUEST_DETAILS else kept
+
+    def _size(self, section: int, kept: bytes) -> int:
+        """How long a body was that is kept so."""
+        return len(self.details.unpack(kept) if section == Section.GUEST_DETAILS else kept)
 
     def _make_room(self) -> None:
         """Ask again for what did not fit, once the largest body would."""

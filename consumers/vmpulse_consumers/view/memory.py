@@ -231,8 +231,7 @@ def _section(host: Host | None, host_id: HostId, vm: VmId, section: Section) -> 
     row = None if host is None else host.index.get(vm)
     if host is None or row is None:
         return SectionMemory(host_id, vm, section, 0, None)
-    at = row * WIDTH + section
-    return SectionMemory(host_id, vm, section, host.held[at], host.bodies[at])
+    return SectionMemory(host_id, vm, section, host.held[row * WIDTH + section], host.body(row, section))
 
 
 def _transit(vm: Vm | None) -> TransitMemory | None:

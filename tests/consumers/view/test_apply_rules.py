@@ -8,6 +8,7 @@ from tests.consumers.view.back_to_back import vm_number
 from tests.consumers.view.situations import (
     HOST,
     asked_for_roster,
+    held_bodies,
     in_view,
     live_table,
     tick_of,
@@ -220,7 +221,7 @@ def test_bodies_of_an_old_life_are_not_carried_into_a_new_one() -> None:
     table.receive(table.host.queue.popleft())
     held = in_view(table).bodies[:WIDTH]
     assert held == [None] * WIDTH
-    assert in_view(table).held_bytes == sum(len(body) for body in in_view(table).bodies if body is not None)
+    assert in_view(table).held_bytes == sum(len(body) for body in held_bodies(in_view(table)) if body)
 
 
 def test_a_life_whose_rosters_were_lost_leaves_nothing_behind() -> None:
