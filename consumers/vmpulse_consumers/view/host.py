@@ -67,10 +67,12 @@ class Host:
     or BEGUN; all others follow from the roster. ``provisional``: the last epoch heard that is not confirmed, since
     ``provisional_at``. ``told_heard``: what subscribers know of ``heard``; ``told_at``: when an operator was last told
     of what. ``budget``: of what it says; ``asked``: of what it is asked. ``held_bytes``: of ``bodies``, unpacked;
-    ``crowded``: announced sections whose bodies do not fit in it, not asked for until there is room.
+    ``alone``: what a VM has for claims that only this host lists, one object for all of them; ``crowded``: announced
+    sections whose bodies do not fit in it, not asked for until there is room.
     """
 
     __slots__ = (
+        "alone",
         "announced",
         "asked",
         "block",
@@ -126,6 +128,7 @@ class Host:
 
     def __init__(self, host: HostId, block: Block, now: float) -> None:
         self.id = host
+        self.alone: tuple[Host, ...] = (self,)
         self.state = HostState.UNKNOWN
         self.since = now
         self.heard_at = now

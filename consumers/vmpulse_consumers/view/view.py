@@ -386,6 +386,7 @@ class View:
         self._apply_roster(host, nothing, host.roster_as_of, now, met=False)
         self.placement.host_gone(host, now)
         self.runtime.release(host.block)
+        host.alone = ()  # it refers to the host: what is forgotten must not wait for a collector
         del self.hosts[host_id]
         self.memory.forgotten(host_id)
 
