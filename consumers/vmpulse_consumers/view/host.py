@@ -11,7 +11,7 @@ from vmpulse_consumers.view.budget import HELD_BYTES, Budget
 from vmpulse_consumers.view.claims import ClaimState
 from vmpulse_consumers.view.details import Details
 from vmpulse_consumers.view.devices import Devices
-from vmpulse_consumers.view.states import TABLE, HostInput, HostState, step
+from vmpulse_consumers.view.states import HEARD, TABLE, HostInput, HostState, step
 from vmpulse_contract import columns, limits, sections
 from vmpulse_contract.sections import ABSENT, BODIED, Section
 from vmpulse_contract.stream import HostFacts
@@ -254,7 +254,7 @@ class Host:
         if self.state is HostState.SYNCING:
             # What the epoch before said is not made young again by a new one that nobody has confirmed.
             return now - self.spoke_at < LOST_S
-        return self.state in {HostState.LIVE, HostState.LATE}
+        return self.state in HEARD
 
     def hide_memory(self) -> None:
         """Silence is proved for so long that what was remembered of the host may be said no more."""

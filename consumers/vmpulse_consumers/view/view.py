@@ -32,7 +32,7 @@ from vmpulse_consumers.view.listening import Listening
 from vmpulse_consumers.view.memory import Memory
 from vmpulse_consumers.view.placement import Before, Placement
 from vmpulse_consumers.view.runtime import Runtime
-from vmpulse_consumers.view.states import HostInput, HostState
+from vmpulse_consumers.view.states import HEARD, HostInput, HostState
 from vmpulse_consumers.view.telling import Telling
 from vmpulse_contract import device_door, devices, stream, topology
 from vmpulse_contract.errors import HostDidNotAnswer, MessageError, MistypedMessage, NotReady, VerbError, WrongSender
@@ -199,7 +199,7 @@ class View:
             return
         if epoch in host.retired and is_heard(host) and now - host.spoke_at < RETIRED_ASKS_S:
             self._rivals(host, now)
-        if host.state not in {HostState.LIVE, HostState.LATE}:
+        if host.state not in HEARD:
             host.heard_at = now
         self._step(host, HostInput.STRANGER, now)
         if epoch != host.provisional:
