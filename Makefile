@@ -160,6 +160,10 @@ bench-warmup: setup ## how long a view takes to be of use after its start, as on
 bench-reads: setup ## what readers cost a view and each other, as one JSON line (ARGS are the bench's)
 	@exec $(bin)/python -m benches.reads $(ARGS)
 
+.PHONY: bench-view
+bench-view: setup ## what a view costs without a broker: bytes a VM, CPU time a frame, as one JSON line (ARGS are the bench's)
+	@exec $(bin)/python -m benches.view_alone $(ARGS)
+
 .PHONY: bench-ingest
 bench-ingest: setup ## the view's CPU time for a message beside that of an empty callback, as one JSON line (ARGS are the bench's)
 	@exec $(bin)/python -m benches.ingest $(ARGS)

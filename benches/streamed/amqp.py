@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pamqp import body, commands, frame, header
 
@@ -39,6 +39,37 @@ def publish(exchange: str, key: str, its: commands.Basic.Properties, content: by
     ]
     parts += [body.ContentBody(content[at : at + FRAME_BYTES]) for at in range(0, len(content), FRAME_BYTES)]
     return b"".join(frame.marshal(part, CHANNEL) for part in parts)
+
+
+class Published(NamedTuple):
+    """A message as a reader is given it."""
+
+    exchange: str
+    key: str
+    user: str | None
+    kind: str | None
+    body: bytes
+
+
+def published(raw: bytes) -> Iterator[Published]:
+    """Read messages that ``publish`` has written."""
+    while raw:
+        parts = []
+        for _ in range(2):
+            size, _, part = frame.unmarshal(raw)
+            raw = raw[size:]
+            parts.append(part)
+        method, head = parts
+        assert isinstance(method, commands.Basic.Publish)
+        assert isinstance(head, header.ContentHeader)
+        content = b""
+        while len(content) < head.body_size:
+            size, _, part = frame.unmarshal(raw)
+            raw = raw[size:]
+            assert isinstance(part, body.ContentBody)
+            content += part.value
+        its = head.properties
+        yield Published(method.exchange, method.routing_key, its.user_id, its.message_type, content)
 
 
 def open_channel(url: BrokerUrl) -> socket.socket:

@@ -16,10 +16,10 @@ two for each VM of the host.
 
 from __future__ import annotations
 
+import operator
 import sys
 from array import array
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
 from typing import Final, TypeAlias
 
 from msgspec import Struct
@@ -78,8 +78,13 @@ def _pack_sparse(values: Sequence[int | None], size: int) -> Sparse | None:
     return sparse if len(sparse.positions) + (len(packed) if isinstance(packed, bytes) else 5) + 10 < size else None
 
 
+def position_bytes(count: int) -> int:
+    """How many bytes a position takes in a column of *count* values."""
+    return 1 if count <= _BYTE_POSITIONS else 2
+
+
 def _position_code(count: int) -> str:
-    return "B" if count <= _BYTE_POSITIONS else "H"
+    return _CODES[8 * position_bytes(count)]
 
 
 def _pack_wide(values: Sequence[int | None]) -> bytes:
@@ -141,12 +146,12 @@ def _check_one(value: int | None, largest: int) -> None:
         raise MistypedMessage(msg)
 
 
-def positions(column: Sparse, count: int) -> array[int]:
+def positions(column: Sparse, count: int) -> Sequence[int]:
     """Read the positions of the exceptions. Raises MistypedMessage unless they rise and stay below *count*."""
-    code = _position_code(count)
-    if not len(column.positions) % array(code).itemsize:
-        found = from_bytes(code, column.positions)
-        if found and found[-1] < count and all(low < high for low, high in pairwise(found)):
+    packed, size = column.positions, position_bytes(count)
+    if not len(packed) % size:
+        found = packed if size == 1 else from_bytes(_position_code(count), packed)
+        if found and found[-1] < count and all(map(operator.lt, found, found[1:])):
             return found
     msg = f"exceptions at {len(column.positions)} bytes of positions do not go with {count} values"
     raise MistypedMessage(msg)

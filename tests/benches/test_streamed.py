@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from typing import NamedTuple
 
 import pytest
-from pamqp import body, commands, frame, header
 
 from benches.streamed import templates as made
+from benches.streamed.amqp import published
 from benches.streamed.batch import batch_of
 from benches.streamed.cadence import Due, Rhythm
 from benches.streamed.fleet import StreamedFleet
@@ -21,31 +19,6 @@ from vmpulse_contract.topology import Kind
 
 HOSTS = 5
 VMS = 4
-
-
-class Message(NamedTuple):
-    """A message as the broker would deliver it."""
-
-    exchange: str
-    key: str
-    user: str | None
-    kind: str | None
-    body: bytes
-
-
-def messages(raw: bytes) -> Iterator[Message]:
-    """What bytes on the wire say."""
-    parts = []
-    while raw:
-        size, _, part = frame.unmarshal(raw)
-        raw = raw[size:]
-        parts.append(part)
-    for publish, head, content in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
-        assert isinstance(publish, commands.Basic.Publish)
-        assert isinstance(head, header.ContentHeader)
-        assert isinstance(content, body.ContentBody)
-        its = head.properties
-        yield Message(publish.exchange, publish.routing_key, its.user_id, its.message_type, content.value)
 
 
 @pytest.fixture
@@ -65,7 +38,7 @@ class Watcher:
 
     def take(self, raw: bytes) -> None:
         """Take messages, then ask until there is nothing to ask any more."""
-        for message in messages(raw):
+        for message in published(raw):
             self.view.receive(message.exchange, message.key, message.user, message.body, self.now)
         while self.view.requests_due_in(self.now) is not None:
             self.now += 0.1
@@ -106,12 +79,12 @@ def test_copies_of_a_host_have_nothing_in_common(fleet: StreamedFleet) -> None:
 
 def test_a_change_is_in_the_next_frame_and_in_the_answers(fleet: StreamedFleet) -> None:
     """The frame after a change has the digest of the roster after it, and the next seq of that host alone."""
-    (change,) = messages(fleet.change(HOSTS))
+    (change,) = published(fleet.change(HOSTS))
     event = stream.read_change(change.body)
     number = fleet.numbers[host_id(change.key.partition(".")[0])]
-    (said,) = messages(fleet.frames(number, number + 1, 0))
+    (said,) = published(fleet.frames(number, number + 1, 0))
     told = stream.read_frame(said.body)
-    (other,) = messages(fleet.frames((number + 1) % HOSTS, (number + 1) % HOSTS + 1, 0))
+    (other,) = published(fleet.frames((number + 1) % HOSTS, (number + 1) % HOSTS + 1, 0))
     reply = verbs.read_reply(verbs.Verb.GET_ROSTER, fleet.answer(fleet.names[number], verbs.Verb.GET_ROSTER, ()))
     assert isinstance(reply, verbs.RosterReply)
     assert reply.roster is not None

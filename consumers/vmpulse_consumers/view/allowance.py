@@ -27,11 +27,13 @@ class Allowance:
 
     def take(self, amount: float, now: float) -> bool:
         """Take so much, if it is there; else nothing is taken. More than ``burst`` is never there."""
-        left = min(self._burst, self._left + self._rate * max(0.0, now - self._at))
-        self._at = max(now, self._at)
-        allowed = amount <= left + GRAIN
-        self._left = max(0.0, left - amount) if allowed else left
-        return allowed
+        passed = now - self._at
+        if passed > 0.0:
+            self._at, self._left = now, min(self._burst, self._left + self._rate * passed)
+        if amount > self._left + GRAIN:
+            return False
+        self._left = max(0.0, self._left - amount)
+        return True
 
     def has(self, amount: float, now: float) -> bool:
         """Whether so much, of at most ``burst``, can be taken; nothing is."""

@@ -14,7 +14,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Final
 
 from vmpulse_consumers.errors import IllegalTransition
-from vmpulse_consumers.view.states import HostState
+from vmpulse_consumers.view.states import HEARD
 from vmpulse_contract.values import VmStatus
 
 if TYPE_CHECKING:
@@ -142,4 +142,4 @@ def rank(state: ClaimState, host: Host) -> int:
 
 def is_heard(host: Host) -> bool:
     """Whether the host may be believed about the present: it has not fallen silent or stopped."""
-    return host.state in {HostState.LIVE, HostState.LATE}
+    return host.state in HEARD

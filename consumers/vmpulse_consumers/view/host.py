@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from vmpulse_consumers.view.allowance import Allowance
 from vmpulse_consumers.view.budget import HELD_BYTES, Budget
 from vmpulse_consumers.view.claims import ClaimState
+from vmpulse_consumers.view.details import Details
 from vmpulse_consumers.view.devices import Devices
-from vmpulse_consumers.view.states import TABLE, HostInput, HostState, step
+from vmpulse_consumers.view.states import HEARD, TABLE, HostInput, HostState, step
 from vmpulse_contract import columns, limits, sections
 from vmpulse_contract.sections import ABSENT, BODIED, Section
 from vmpulse_contract.stream import HostFacts
@@ -58,18 +59,20 @@ class Request(NamedTuple):
 class Host:
     """What the view holds of one host.
 
-    ``announced`` and ``held`` are hashes, four for each VM in layout and Section order; ``bodies`` goes with
-    ``held``. A held hash is never without its body (promise V5). ``seq`` is the last one applied of ``epoch``.
-    ``section_as_of`` remembers which announced hash is how old, as far as it is newer than the roster. ``heard_at``
-    is when anything of the host came, ``spoke_at`` when the confirmed epoch did. ``parting``: the provisional epoch
-    has said goodbye. ``unproved``: the claims on active VMs that were not seen running here yet, MET or BEGUN; all
-    others follow from the roster. ``provisional``: the last epoch heard that is not confirmed, since
-    ``provisional_at``. ``told_heard``: what subscribers know of ``heard``; ``told_at``: when an operator was last
-    told of what. ``budget``: of what it says; ``asked``: of what it is asked. ``held_bytes``: of ``bodies``;
-    ``crowded``: announced sections whose bodies do not fit in it, not asked for until there is room.
+    ``announced`` and ``held`` are hashes, four for each VM in layout and Section order; ``bodies`` goes with ``held``,
+    guestDetails as ``details`` packs them. A held hash is never without its body (promise V5). ``seq`` is the last one
+    applied of ``epoch``. ``section_as_of`` goes with ``announced``: as of when a hash was said alone; 0: not since the
+    roster. ``heard_at`` is when anything of the host came, ``spoke_at`` when the confirmed epoch did. ``parting``: the
+    provisional epoch has said goodbye. ``unproved``: the claims on active VMs that were not seen running here yet, MET
+    or BEGUN; all others follow from the roster. ``provisional``: the last epoch heard that is not confirmed, since
+    ``provisional_at``. ``told_heard``: what subscribers know of ``heard``; ``told_at``: when an operator was last told
+    of what. ``budget``: of what it says; ``asked``: of what it is asked. ``held_bytes``: of ``bodies``, unpacked;
+    ``alone``: what a VM has for claims that only this host lists, one object for all of them; ``crowded``: announced
+    sections whose bodies do not fit in it, not asked for until there is room.
     """
 
     __slots__ = (
+        "alone",
         "announced",
         "asked",
         "block",
@@ -77,6 +80,7 @@ class Host:
         "budget",
         "confirmed_at",
         "crowded",
+        "details",
         "devices",
         "digest",
         "elapsed",
@@ -124,6 +128,7 @@ class Host:
 
     def __init__(self, host: HostId, block: Block, now: float) -> None:
         self.id = host
+        self.alone: tuple[Host, ...] = (self,)
         self.state = HostState.UNKNOWN
         self.since = now
         self.heard_at = now
@@ -138,9 +143,7 @@ class Host:
         self.provisional_seq = 0
         self.parting = False
         self.retired: deque[int] = deque(maxlen=RETIRED_KEPT)
-        self.layout = 0
-        self.roster_as_of = 0
-        self.roster_ms = 0
+        self.layout = self.roster_as_of = self.roster_ms = 0
         self.vms: list[VmId] = []
         self.index: dict[VmId, int] = {}
         self.packed_vms = b""
@@ -150,9 +153,10 @@ class Host:
         self.announced: array[int] = array("Q")
         self.held: array[int] = array("Q")
         self.bodies: list[bytes | None] = []
+        self.details = Details()
         self.held_bytes = 0
         self.crowded: set[tuple[VmId, Section]] = set()
-        self.section_as_of: dict[tuple[VmId, Section], int] = {}
+        self.section_as_of: array[int] = array("Q")
         self.reply_as_of = 0
         self.devices = Devices()
         self.host_stats: HostValues | None = None
@@ -232,7 +236,7 @@ class Host:
         self.seq = self.provisional_seq if epoch == self.provisional else 0
         self.provisional = self.provisional_seq = 0
         self.parting = False
-        self.section_as_of.clear()
+        self.section_as_of = _nothing(len(self.vms))
         self.reply_as_of = self.frame_seq = self.roster_as_of = 0
         self.frame_ms = self.offset = self.host_stats = None
         self.devices.clear()
@@ -250,7 +254,7 @@ class Host:
         if self.state is HostState.SYNCING:
             # What the epoch before said is not made young again by a new one that nobody has confirmed.
             return now - self.spoke_at < LOST_S
-        return self.state in {HostState.LIVE, HostState.LATE}
+        return self.state in HEARD
 
     def hide_memory(self) -> None:
         """Silence is proved for so long that what was remembered of the host may be said no more."""
@@ -284,30 +288,39 @@ class Host:
 
     # --- sections -----------------------------------------------------------------------------------------------
 
-    def replace_roster(self, roster: Roster, as_of: int, bodies: Bodies) -> None:
+    def replace_roster(self, roster: Roster, as_of: int) -> None:
         """Take in a roster.
 
         Of the announced hashes the newer wins for each VM and section. Bodies held stay with their VM, unless it began
         another life; one whose hash differs now is shown until its repair.
         """
-        old = _Sections(self.index, self.tokens, self.announced, self.held, self.bodies)
+        old = _Sections(self.index, self.tokens, self.announced, self.section_as_of, self.held, self.bodies)
         vms = roster.vm_ids()
         self.vms, self.packed_vms, self.index = vms, roster.vms, {vm: row for row, vm in enumerate(vms)}
         self.tokens, self.announced = roster.start_tokens(), roster.announced()
-        self.held, self.bodies = array("Q", bytes(8 * WIDTH * len(vms))), [None] * (WIDTH * len(vms))
-        newer = {key: seq for key, seq in self.section_as_of.items() if seq > as_of and key[0] in self.index}
-        for vm, section in newer:
-            self.announced[self.index[vm] * WIDTH + section] = old.announced[old.rows[vm] * WIDTH + section]
-        self.section_as_of, self.digest = newer, None
+        self.held, self.bodies = _nothing(len(vms)), [None] * (WIDTH * len(vms))
+        self.section_as_of, self.digest = _nothing(len(vms)), None
+        if max(old.as_of, default=0) > as_of:
+            self._keep_newer(as_of, old)
         for vm in self.index.keys() & old.rows.keys():
             self._carry(vm, old)
-        for body in old.bodies:
-            self._release(body, bodies)
+        self.held_bytes -= sum(self._size(at % WIDTH, kept) for at, kept in enumerate(old.bodies) if kept is not None)
+        if not any(self.bodies[Section.GUEST_DETAILS :: WIDTH]):
+            self.details = Details()
         self._make_room()
         self.layout, self.roster_ms, self.roster_as_of = roster.layout, roster.monotonic_ms, as_of
         self.elapsed, self.facts, self.tombstones = roster.elapsed(), roster.facts, roster.tombstones
         for vm in old.rows.keys() - self.index.keys():
             self.devices.drop(vm)
+
+    def _keep_newer(self, as_of: int, old: _Sections) -> None:
+        """Of the VMs that are listed still, keep the hashes that were said later than the roster."""
+        for vm in self.index.keys() & old.rows.keys():
+            row, was = self.index[vm] * WIDTH, old.rows[vm] * WIDTH
+            for section in Section:
+                if old.as_of[was + section] > as_of:
+                    self.announced[row + section] = old.announced[was + section]
+                    self.section_as_of[row + section] = old.as_of[was + section]
 
     def _carry(self, vm: VmId, old: _Sections) -> None:
         """Move the bodies held of a VM from its old row to its new one."""
@@ -324,14 +337,15 @@ class Host:
     def announce(self, vm: VmId, section: Section, value: int, as_of: int) -> bool:
         """Take in what the host says a hash is, as of *as_of*. Tells whether that is the newest word on it."""
         row = self.index.get(vm)
-        if row is None or as_of < self.section_as_of.get((vm, section), self.roster_as_of):
+        if row is None:
             return False
         at = row * WIDTH + section
+        if as_of < max(self.section_as_of[at], self.roster_as_of):
+            return False
         if self.announced[at] != value:
             self.announced[at], self.digest = value, None
             self.crowded.discard((vm, section))
-        # Under our own object for the id: that of the message would be kept for each section of each VM.
-        self.section_as_of[self.vms[row], section] = as_of
+        self.section_as_of[at] = as_of
         return True
 
     def hold(self, vm: VmId, section: Section, value: int, body: bytes, bodies: Bodies) -> bool:
@@ -341,20 +355,25 @@ class Host:
         """
         at = self.index[vm] * WIDTH + section
         before = self.bodies[at]
-        growth = len(body) - len(before or b"")
+        growth = len(body) - (0 if before is None else self._size(section, before))
         if growth > 0 and self.held_bytes + growth > HELD_BYTES:
             self.crowded.add((vm, section))
             return False
-        self._release(before, bodies)
-        self.held[at], self.bodies[at] = value, bodies.take(body)
-        self.held_bytes += len(body)
+        kept = self.details.pack(body) if section is Section.GUEST_DETAILS else bodies.shared(value, body)
+        self.held[at], self.bodies[at] = value, kept
+        self.held_bytes += growth
         if growth < 0:
             self._make_room()
         return True
 
-    def _release(self, body: bytes | None, bodies: Bodies) -> None:
-        bodies.release(body)
-        self.held_bytes -= len(body or b"")
+    def body(self, row: int, section: Section) -> bytes | None:
+        """Give the body held of a section of the VM in a row, as it was sent."""
+        kept = self.bodies[row * WIDTH + section]
+        return self.details.unpack(kept) if kept is not None and section is Section.GUEST_DETAILS else kept
+
+    def _size(self, section: int, kept: bytes) -> int:
+        """How long a body was that is kept so."""
+        return len(self.details.unpack(kept) if section == Section.GUEST_DETAILS else kept)
 
     def _make_room(self) -> None:
         """Ask again for what did not fit, once the largest body would."""
@@ -382,5 +401,11 @@ class _Sections(NamedTuple):
     rows: dict[VmId, int]
     tokens: array[int]
     announced: array[int]
+    as_of: array[int]
     held: array[int]
     bodies: list[bytes | None]
+
+
+def _nothing(vms: int) -> array[int]:
+    """Zeros for each section of so many VMs."""
+    return array("Q", bytes(8 * WIDTH * vms))

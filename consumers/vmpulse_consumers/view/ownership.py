@@ -123,7 +123,7 @@ class Vm:
 
     def __init__(self, vm: VmId) -> None:
         self.id = vm
-        self.claims: list[Host] = []
+        self.claims: tuple[Host, ...] = ()
         self.owner: Host | None = None
         self.transit: Transit | None = None
         self.end: Tombstone | None = None
@@ -151,11 +151,12 @@ class Vm:
     def claim(self, host: Host) -> None:
         """*host* lists the VM now; ``settle`` decides what follows."""
         if host not in self.claims:
-            self.claims.append(host)
+            self.claims = (*self.claims, host) if self.claims else host.alone
 
     def drop_claim(self, host: Host, left: Transit | None = None) -> bool:
         """*host* no longer lists the VM; *left*: because it has migrated. Tells whether nobody knows of it any more."""
-        self.claims.remove(host)
+        rest = tuple(other for other in self.claims if other is not host)
+        self.claims = rest[0].alone if len(rest) == 1 else rest
         if self.owner is host:
             self._owner_left(left)
         else:

@@ -242,7 +242,7 @@ def repairing_of(host: Host, row: int) -> tuple[str, ...]:
 
 
 def _decoded(host: Host, row: int, section: Section) -> sections.SectionBody | None:
-    body = host.bodies[row * WIDTH + section]
+    body = host.body(row, section)
     if body is None:
         return None
     try:

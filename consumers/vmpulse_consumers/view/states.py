@@ -29,6 +29,10 @@ class HostState(StrEnum):
     GONE = "gone"
 
 
+HEARD: Final = frozenset({HostState.LIVE, HostState.LATE})
+"""What such a host says may be believed about the present."""
+
+
 class HostInput(StrEnum):
     """What can happen to a host."""
 

@@ -103,10 +103,10 @@ class Telling:
             self._section(vm, host, section, name)
 
     def _section(self, vm: Vm, host: Host, section: Section, name: str | None) -> None:
-        at = host.index[vm.id] * WIDTH + section
-        value = host.announced[at] if section is Section.CONFIG else host.held[at]
+        row = host.index[vm.id]
+        value = (host.announced if section is Section.CONFIG else host.held)[row * WIDTH + section]
         if value != ABSENT:
-            self.events.append(VmSectionHeld(vm.id, host.id, section, value, host.bodies[at], name))
+            self.events.append(VmSectionHeld(vm.id, host.id, section, value, host.body(row, section), name))
 
     def _status(self, vm: Vm, now: float) -> VmStatus | None:
         """What the view says of a VM's status now; None: it was listed and no frame has said yet what it does."""

@@ -32,7 +32,7 @@ from vmpulse_consumers.view.listening import Listening
 from vmpulse_consumers.view.memory import Memory
 from vmpulse_consumers.view.placement import Before, Placement
 from vmpulse_consumers.view.runtime import Runtime
-from vmpulse_consumers.view.states import HostInput, HostState
+from vmpulse_consumers.view.states import HEARD, HostInput, HostState
 from vmpulse_consumers.view.telling import Telling
 from vmpulse_contract import device_door, devices, stream, topology
 from vmpulse_contract.errors import HostDidNotAnswer, MessageError, MistypedMessage, NotReady, VerbError, WrongSender
@@ -199,7 +199,7 @@ class View:
             return
         if epoch in host.retired and is_heard(host) and now - host.spoke_at < RETIRED_ASKS_S:
             self._rivals(host, now)
-        if host.state not in {HostState.LIVE, HostState.LATE}:
+        if host.state not in HEARD:
             host.heard_at = now
         self._step(host, HostInput.STRANGER, now)
         if epoch != host.provisional:
@@ -386,6 +386,7 @@ class View:
         self._apply_roster(host, nothing, host.roster_as_of, now, met=False)
         self.placement.host_gone(host, now)
         self.runtime.release(host.block)
+        host.alone = ()  # it refers to the host: what is forgotten must not wait for a collector
         del self.hosts[host_id]
         self.memory.forgotten(host_id)
 
@@ -516,7 +517,7 @@ class View:
         """Replace what we know of a host's VMs. *met*: an epoch was confirmed, so what is listed has not just begun."""
         before = Before(host)
         before.keep_infos(host, roster)
-        host.replace_roster(roster, as_of, self.bodies)
+        host.replace_roster(roster, as_of)
         host.block = self.runtime.allocate(len(host.vms))
         # Values are of one life: what began another is not said to be what the last one was until its frame comes.
         self.runtime.carry(before.block, host.block, before.same_lives(host))

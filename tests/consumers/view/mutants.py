@@ -18,7 +18,7 @@ from vmpulse_agent.ledger import Ledger
 from vmpulse_agent.session import Session
 from vmpulse_consumers.view import View, claims, memory, restoring, rows, splits
 from vmpulse_consumers.view.claims import Standing, is_heard
-from vmpulse_consumers.view.host import Host
+from vmpulse_consumers.view.host import WIDTH, Host
 from vmpulse_consumers.view.ownership import TRANSIT_S
 from vmpulse_consumers.view.placement import Placement
 from vmpulse_consumers.view.states import HostInput, HostState
@@ -56,7 +56,9 @@ def a_section_reply_ignores_its_as_of() -> Iterator[None]:
 
     def make(right: Any) -> Any:
         def announce(host: Host, vm: Any, section: Any, value: int, as_of: int) -> bool:
-            host.section_as_of.pop((vm, section), None)
+            row = host.index.get(vm)
+            if row is not None:
+                host.section_as_of[row * WIDTH + section] = 0
             return bool(right(host, vm, section, value, max(as_of, host.roster_as_of)))
 
         return announce

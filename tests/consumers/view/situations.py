@@ -6,6 +6,7 @@ from tests.consumers.view.back_to_back import Table
 from vmpulse_consumers.view import Request
 from vmpulse_consumers.view.host import Host
 from vmpulse_contract.identity import HostId
+from vmpulse_contract.sections import Section
 
 HOST, OTHER = HostId("host-0"), HostId("host-1")
 
@@ -24,6 +25,11 @@ def live_table(hosts: int = 1, vms: int = 3) -> Table:
 def in_view(table: Table) -> Host:
     """The first host as the view holds it."""
     return table.view.hosts[HOST]
+
+
+def held_bodies(host: Host) -> list[bytes | None]:
+    """The bodies held of a host as they were sent, in layout and Section order."""
+    return [host.body(row, section) for row in range(len(host.vms)) for section in Section]
 
 
 def asked_for_roster(table: Table) -> tuple[Request, bytes]:

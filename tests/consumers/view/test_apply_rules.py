@@ -8,13 +8,13 @@ from tests.consumers.view.back_to_back import vm_number
 from tests.consumers.view.situations import (
     HOST,
     asked_for_roster,
+    held_bodies,
     in_view,
     live_table,
     tick_of,
     user_said,
 )
 from vmpulse_consumers.view import HostState
-from vmpulse_consumers.view.bodies import Bodies
 from vmpulse_consumers.view.host import WIDTH
 from vmpulse_consumers.view.view import SEQ_JUMP
 from vmpulse_contract import stream, topology, wire
@@ -212,7 +212,7 @@ def test_membership_changes_keep_the_values_of_those_who_stay() -> None:
 
 
 def test_bodies_of_an_old_life_are_not_carried_into_a_new_one() -> None:
-    """A roster with another start token drops what was held of the life before, and lets its bodies go."""
+    """A roster with another start token drops what was held of the life before, and counts its bodies no more."""
     table = live_table()
     table.host.start_vm(vm_number(1))
     tick_of(table)
@@ -221,18 +221,7 @@ def test_bodies_of_an_old_life_are_not_carried_into_a_new_one() -> None:
     table.receive(table.host.queue.popleft())
     held = in_view(table).bodies[:WIDTH]
     assert held == [None] * WIDTH
-    assert sum(table.view.bodies._holders.values()) == sum(body is not None for body in in_view(table).bodies)
-
-
-def test_bodies_that_are_replaced_are_released() -> None:
-    """A thousand changes of one section leave one body of it."""
-    table = live_table(vms=1)
-    before = len(table.view.bodies)
-    host, vm = in_view(table), vm_number(1)
-    for number in range(1000):
-        host.hold(vm, Section.STATUS, number + 1, b"body %d" % number, table.view.bodies)
-    assert len(table.view.bodies) == before
-    assert isinstance(table.view.bodies, Bodies)
+    assert in_view(table).held_bytes == sum(len(body) for body in held_bodies(in_view(table)) if body)
 
 
 def test_a_life_whose_rosters_were_lost_leaves_nothing_behind() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.consumers.view.back_to_back import Domain, Table, vm_number
-from tests.consumers.view.situations import HOST, OTHER, in_view, live_table
+from tests.consumers.view.situations import HOST, OTHER, held_bodies, in_view, live_table
 from vmpulse_consumers.view import budget
 from vmpulse_consumers.view.devices import Devices
 from vmpulse_consumers.view.events import HostTrouble, Trouble
@@ -77,7 +77,7 @@ def test_the_bytes_held_are_those_of_its_bodies() -> None:
     table.host.stop_vm(vm_number(5), table.now)
     for _ in range(3):
         table.step()
-        assert in_view(table).held_bytes == sum(len(body) for body in in_view(table).bodies if body is not None)
+        assert in_view(table).held_bytes == sum(len(body) for body in held_bodies(in_view(table)) if body)
 
 
 def test_another_host_is_held_as_ever() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from itertools import pairwise
 
 import msgspec
@@ -13,7 +14,7 @@ from vmpulse_consumers.errors import IllegalTransition
 from vmpulse_consumers.view import HostEvent, HostState, View, memory
 from vmpulse_consumers.view import restoring as restoring_in_pieces
 from vmpulse_consumers.view.asking import ASKED_BURST
-from vmpulse_consumers.view.host import LOST_S
+from vmpulse_consumers.view.host import LOST_S, Host
 from vmpulse_consumers.view.memory import (
     Batch,
     HostMemory,
@@ -463,6 +464,23 @@ def test_a_forgotten_host_leaves_nothing_behind() -> None:
     shelf.take(table.view)
     assert set(shelf.hosts) == {OTHER}
     assert {host for host, _, _ in shelf.sections} == {OTHER}
+
+
+def test_a_forgotten_host_waits_for_no_collector() -> None:
+    """It is in no cycle: collectors leave alone what a view has held for long (see Settling)."""
+    table, _ = kept_table(hosts=2)
+    table.dead.add(HOST)
+    for _ in range(8):
+        table.step()
+    forgotten = id(table.view.hosts[HOST])
+    gc.disable()
+    try:
+        table.view.forget(HOST, table.now)
+        table.view.drain_requests(table.now)
+        left = {id(each) for each in gc.get_objects() if isinstance(each, Host)}
+    finally:
+        gc.enable()
+    assert forgotten not in left
 
 
 def test_a_host_that_is_heard_cannot_be_forgotten() -> None:

@@ -128,7 +128,7 @@ def test_of_the_claims_left_the_running_and_then_the_heard_is_believed() -> None
     gone.tokens.append(9)
     for order in permutations(hosts):
         vm = Vm(vm_number(1))
-        vm.owner, vm.claims = gone, [gone, *order]
+        vm.owner, vm.claims = gone, (gone, *order)
         assert not vm.drop_claim(gone)
         assert vm.owner is hosts[2]
         assert not vm.drop_claim(hosts[2])

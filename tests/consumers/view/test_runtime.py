@@ -32,6 +32,46 @@ def test_a_stored_frame_reads_back_as_it_was_sent(rows: list[tuple[int | None, .
         assert part == [unknown if value is None else value for value in values]
 
 
+@st.composite
+def a_column(draw: st.DrawFn, count: int) -> columns.Column:
+    """Any column that the contract takes for so many values, be it as small as it could be or not."""
+    forms: list[st.SearchStrategy[columns.Column]] = [st.none(), st.integers(0, columns.LARGEST)]
+    if count >= 2:
+        bits = [st.sampled_from([0, 1, 0x7F, 0xFE, 0xFF, 0xF0, 0x0F]), st.integers(0, 0xFF)]
+        sizes = [(count + 1) // 2, count, 2 * count, 4 * count, 8 * count]
+        packed = [st.lists(each, min_size=size, max_size=size).map(bytes) for size in sizes for each in bits]
+        forms.append(st.one_of(packed))
+    return draw(st.one_of(forms))
+
+
+@st.composite
+def a_sparse_column(draw: st.DrawFn, count: int) -> columns.Column:
+    """A column with exceptions."""
+    positions = sorted(draw(st.sets(st.integers(0, count - 1), min_size=1, max_size=20)))
+    size = columns.position_bytes(count)
+    common = draw(st.none() | st.integers(0, columns.LARGEST))
+    exceptions = draw(a_column(len(positions)))
+    assert not isinstance(exceptions, columns.Sparse)
+    return columns.Sparse(common, b"".join(at.to_bytes(size, "little") for at in positions), exceptions)
+
+
+@given(data=st.data(), count=st.integers(1, 40) | st.sampled_from([255, 256, 257, 300]))
+def test_columns_say_what_the_contract_reads_in_them(data: st.DataObject, count: int) -> None:
+    """Whatever form and width a column travels in, each value is what the contract reads, or unknown where larger."""
+    runtime = Runtime()
+    block = runtime.allocate(count)
+    user, memory = (data.draw(a_column(count) | a_sparse_column(count)) for _ in range(2))
+    frame = stream.read_frame(wire.write(stream.Frame(1, 2, 3, 4, count, 5, 6, 1, user, None, memory, 0)))
+    runtime.store(block, frame)
+    for stored, column, unknown in (
+        (runtime.cpu_user, frame.cpu_user, UNKNOWN_32),
+        (runtime.mem_usage, frame.mem_usage, UNKNOWN_8),
+    ):
+        said = columns.unpack(column, count)
+        part = np.asarray(stored)[block.start : block.start + count].tolist()
+        assert part == [unknown if value is None else min(value, unknown) for value in said]
+
+
 def test_a_value_that_does_not_fit_is_unknown_and_not_another_value() -> None:
     """A column of more bits than we keep is cut to unknown, never wrapped."""
     runtime = Runtime()

@@ -57,7 +57,7 @@ def test_a_missing_entry_changes_nothing_of_a_place() -> None:
     vm = Vm(VmId(bytes(16)))
     with pytest.raises(IllegalTransition):
         vm.end_transit(host)
-    assert (vm.place, vm.owner, vm.transit, vm.claims) == (PlaceState.NOWHERE, None, None, [])
+    assert (vm.place, vm.owner, vm.transit, vm.claims) == (PlaceState.NOWHERE, None, None, ())
 
 
 @pytest.mark.parametrize("name", TABLES)
