@@ -29,6 +29,8 @@ from vmpulse_contract.values import VmStatus
 from vmpulse_contract.verbs import HostStats
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from numpy.typing import NDArray
 
     from vmpulse_consumers.view.host import Host
@@ -227,7 +229,11 @@ def _known_8(value: int) -> int | None:
 
 def hashes_of(host: Host, row: int) -> dict[str, str]:
     """The announced hashes of the VM in a host's *row*, by section; what is absent is not in it."""
-    announced = host.announced[row * WIDTH : (row + 1) * WIDTH]
+    return hashes_text(host.announced[row * WIDTH : (row + 1) * WIDTH])
+
+
+def hashes_text(announced: Iterable[int]) -> dict[str, str]:
+    """The announced hashes of a VM, in the order of sections, as they are shown; what is absent is not in it."""
     return {
         section.label: f"{value:016x}" for section, value in zip(Section, announced, strict=True) if value != ABSENT
     }
@@ -241,8 +247,7 @@ def repairing_of(host: Host, row: int) -> tuple[str, ...]:
     )
 
 
-def _decoded(host: Host, row: int, section: Section) -> sections.SectionBody | None:
-    body = host.bodies[row * WIDTH + section]
+def _decoded(section: Section, body: bytes | None) -> sections.SectionBody | None:
     if body is None:
         return None
     try:
@@ -254,7 +259,12 @@ def _decoded(host: Host, row: int, section: Section) -> sections.SectionBody | N
 
 def sections_of(host: Host, row: int) -> Sections:
     """What is held of the VM in a host's *row*."""
-    info, status, details = (_decoded(host, row, section) for section in BODIED)
+    return sections_in([host.bodies[row * WIDTH + section] for section in BODIED])
+
+
+def sections_in(bodies: Sequence[bytes | None]) -> Sections:
+    """What is held of a VM: the bodies of the sections BODIED."""
+    info, status, details = map(_decoded, BODIED, bodies)
     return Sections(
         info=info if isinstance(info, Info) else None,
         status=status if isinstance(status, Status) else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from tests.consumers.view.back_to_back import FAILED, MIGRATED, STOPPED, SimpleHost, Table, vm_number
@@ -10,7 +11,7 @@ from vmpulse_agent.hypervisor import Exit
 from vmpulse_consumers.http import series
 from vmpulse_consumers.http.metrics import FleetCollector
 from vmpulse_consumers.http.queries import VmQuery
-from vmpulse_consumers.http.vm_list import vm_page
+from vmpulse_consumers.http.vm_list import VmPage, vm_page
 from vmpulse_consumers.view.ownership import TRANSIT_S
 from vmpulse_consumers.view.rows import fleet_row
 from vmpulse_contract import limits, wire
@@ -201,7 +202,7 @@ def test_lists_and_counts_have_a_vm_in_transit() -> None:
     hear(table, table.host)
 
     def listed(query: VmQuery) -> list[int]:
-        page = vm_page(table.view, table.now, query)
+        page = msgspec.json.decode(b"".join(vm_page(table.view, table.now, query)), type=VmPage)
         assert page.total >= len(page.vms)
         return [int(row.id[-2:], 16) for row in page.vms]
 
