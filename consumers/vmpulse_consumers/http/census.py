@@ -51,10 +51,13 @@ class Census(NamedTuple):
 
     def only(self, chosen: NDArray[np.intp]) -> Census:
         """Some of the VMs, in the order given."""
-        used, host = np.unique(self.host[chosen], return_inverse=True)
+        of_host = self.host[chosen]
+        used = np.flatnonzero(np.bincount(of_host, minlength=len(self.hosts)))
+        numbers = np.empty(len(self.hosts), np.intp)
+        numbers[used] = np.arange(len(used))
         vms = [self.vms[at] for at in chosen.tolist()]
         hosts = [self.hosts[number] for number in used.tolist()]
-        return Census(self.view, self.now, hosts, vms, host, self.row[chosen], self.at[chosen])
+        return Census(self.view, self.now, hosts, vms, numbers[of_host], self.row[chosen], self.at[chosen])
 
     def by_host(self, values: Iterable[float | None]) -> NDArray[np.float64]:
         """Spread one value for each host over its VMs; None is NaN."""

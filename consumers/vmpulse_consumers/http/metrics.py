@@ -29,6 +29,7 @@ from vmpulse_consumers.view.view import LATER_KIND
 from vmpulse_contract.errors import VERB_ERRORS
 from vmpulse_contract.topology import Kind
 
+VERSION: Final = version("vmpulse")
 STREAM: Final = (Kind.FRAME, Kind.ROSTER, Kind.CHANGE, Kind.GOODBYE, Kind.DEVICES, LATER_KIND)
 REASONS: Final = ("hash", "malformed", "mistyped", "oversized", "sender", "version")
 
@@ -43,7 +44,7 @@ class FleetCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         """Give the metrics as of now."""
         view, now = self._view, self._clock()
-        yield InfoMetricFamily("vmpulse_build", "The program that answers.", {"version": version("vmpulse")})
+        yield InfoMetricFamily("vmpulse_build", "The program that answers.", {"version": VERSION})
         yield _gauge("vmpulse_broker_up", "Whether the view hears the broker.", view.broker_ok)
         yield _gauge(
             "vmpulse_view_ready", "Whether each known host is confirmed, stopped or lost.", not view.not_ready(now)

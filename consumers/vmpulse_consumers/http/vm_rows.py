@@ -91,7 +91,7 @@ class _Rows:
         """Which rows do not end with all hashes and nothing else."""
         if self.sections is not None:
             return np.ones(len(self.vms), np.bool_)
-        odd: NDArray[np.bool_] = (self.hashes == ABSENT).any(axis=1) | self.unheld.any(axis=1)
+        odd: NDArray[np.bool_] = ((self.hashes == ABSENT) | self.unheld).any(axis=1)
         odd[[at - 1 for at in self.moving if at]] = True
         odd[[at for at, vm in enumerate(self.vms) if vm in self.split] if self.split else []] = True
         return odd
