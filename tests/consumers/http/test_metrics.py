@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from pathlib import Path
 
 import httpx
@@ -13,7 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from tests.consumers.http.serving import served
 from tests.consumers.http.stocked_view import Fleet, guest_id, large_fleet, run_twice
-from vmpulse_consumers.http import build_app
+from vmpulse_consumers.http import build_app, exposition
+from vmpulse_consumers.http.series import Snapshot
 from vmpulse_consumers.view.host import Host
 from vmpulse_contract.errors import WrongSender
 from vmpulse_contract.identity import HostId, vm_text
@@ -216,6 +218,18 @@ async def test_scrapers_at_once_get_the_same() -> None:
     assert len({reply.headers.get("content-encoding") for reply in replies}) == 2
     plain, openmetrics = sorted((text for _, text in texts), key=lambda text: text.endswith("# EOF\n"))
     assert len(list(parse_text(plain))) == len(list(parse_openmetrics(openmetrics)))  # type: ignore[no-untyped-call]
+
+
+async def test_what_was_written_is_let_go(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A view that nobody scrapes keeps no text for scrapers."""
+    monkeypatch.setattr(exposition, "SHARED_S", 0.01)
+    fleet.now += 0.123  # as no other test has it
+    expositions = exposition.Expositions(fleet.view, fleet.clock)
+    reply = await expositions.reply(b"# TYPE a counter\n", packed=False)
+    assert reply.body.startswith(b"# HELP vmpulse_vm_info")
+    async with asyncio.timeout(10):
+        while any(isinstance(each, Snapshot) and each.now == fleet.now for each in gc.get_objects()):
+            await asyncio.sleep(0.01)
 
 
 async def test_other_parts_add_their_own_metrics(fleet: Fleet) -> None:
