@@ -339,8 +339,10 @@ def fleet_row(view: View, now: float) -> FleetRow:
     )
 
 
-def owned_rows(view: View, host: Host) -> list[int]:
+def owned_rows(view: View, host: Host) -> Sequence[int]:
     """The rows of a host, in layout order, whose VMs it owns."""
+    if host.owned == len(host.vms):
+        return range(host.owned)
     vms = view.vms
     return [row for row, vm in enumerate(host.vms) if vms[vm].owner is host]
 
@@ -362,7 +364,7 @@ def _ages(view: View, now: float) -> tuple[dict[str, int], float | None]:
     return freshness, max(oldest, default=None)
 
 
-def _ages_of(view: View, host: Host, rows: list[int], now: float) -> NDArray[np.float64]:
+def _ages_of(view: View, host: Host, rows: Sequence[int], now: float) -> NDArray[np.float64]:
     """The known ages among *rows*, as ``age_of`` gives them one by one."""
     frame_age = host.frame_age(now)
     if frame_age is None:
