@@ -15,7 +15,7 @@ from vmpulse_consumers.http.census import FRESHNESS
 from vmpulse_consumers.http.text_columns import filled, hex_digits, id_column, json_column, rows_of, woven
 from vmpulse_consumers.view.host import WIDTH
 from vmpulse_consumers.view.names import name_in
-from vmpulse_consumers.view.rows import hashes_text, sections_in, vm_row
+from vmpulse_consumers.view.rows import sections_in, vm_row
 from vmpulse_consumers.view.runtime import UNKNOWN_8
 from vmpulse_contract.sections import ABSENT, BODIED, Section
 from vmpulse_contract.values import STATUS_LABELS, VmStatus
@@ -41,6 +41,9 @@ _STATES: Final = [
 _MEMORY: Final = [b"" if value == UNKNOWN_8 else b',"memUsage":%d' % value for value in range(256)]
 _HASHES: Final = b',"hashes":{' + b",".join(b'"%b":"%b"' % (each.label.encode(), b"0" * 16) for each in Section) + b"}"
 _DIGITS_AT: Final = [_HASHES.index(b'"%b":"' % each.label.encode()) + len(each.label) + 4 for each in Section]
+_INFO, *_OTHERS = (b'"%b":"%b"' % (section.label.encode(), b"0" * 16) for section in Section)
+_ABSENT: Final = (*(b"," + other for other in _OTHERS), _INFO + b",", _INFO, b',"hashes":{}')
+"""What is to be cut out where a hash is ABSENT, which is 0, in this order."""
 _END: Final = b"}"
 
 
@@ -80,8 +83,7 @@ class _Rows:
         self.memory = found.view.runtime.mem_usage[found.at]
         self.elapsed = np.round(found.elapsed(), 3)
         self.hashes = found.announced()
-        self.unheld = (self.hashes != found.held()) & (self.hashes != ABSENT)
-        self.unheld[:, Section.CONFIG] = False
+        self.repairing = _repairing(self.hashes, found.held())
         self.infos = found.bodies(Section.INFO)
         self.split = frozenset(found.view.split)
         self.sections = list(zip(*map(found.bodies, BODIED), strict=True)) if with_sections else None
@@ -91,7 +93,8 @@ class _Rows:
         """Which rows do not end with all hashes and nothing else."""
         if self.sections is not None:
             return np.ones(len(self.vms), np.bool_)
-        odd: NDArray[np.bool_] = ((self.hashes == ABSENT) | self.unheld).any(axis=1)
+        odd: NDArray[np.bool_] = (self.hashes == ABSENT).any(axis=1)
+        odd[list(self.repairing)] = True
         odd[[at - 1 for at in self.moving if at]] = True
         odd[[at for at, vm in enumerate(self.vms) if vm in self.split] if self.split else []] = True
         return odd
@@ -133,14 +136,21 @@ class _Rows:
     def _end(self, at: int, usual: bytes) -> bytes:
         """The end of one row that is not as most are."""
         text = usual.removesuffix(_END)
-        hashes, unheld = self.hashes[at], self.unheld[at]
-        if ABSENT in hashes:
-            known = hashes_text(hashes.tolist())
-            text = b',"hashes":' + _encoded(known) if known else b""
-        if unheld.any():
-            text += b',"repairing":' + _encoded([Section(number).label for number in np.flatnonzero(unheld).tolist()])
+        for absent in _ABSENT:
+            text = text.replace(absent, b"")
+        if at in self.repairing:
+            text += b',"repairing":' + _encoded(self.repairing[at])
         if self.vms[at] in self.split:
             text += b',"splitBrain":true'
         if self.sections is not None:
             text += b',"sections":' + _encoded(sections_in(self.sections[at]))
         return text + _END + self.moving.get(at + 1, b"")
+
+
+def _repairing(announced: NDArray[np.uint64], held: NDArray[np.uint64]) -> dict[int, list[str]]:
+    """Which rows have sections whose announced hash is not held, and which sections."""
+    unheld = (announced != held) & (announced != ABSENT)
+    found: dict[int, list[str]] = {}
+    for row, section in np.argwhere(unheld[:, BODIED]).tolist():
+        found.setdefault(row, []).append(BODIED[section].label)
+    return found

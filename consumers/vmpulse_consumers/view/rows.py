@@ -29,7 +29,7 @@ from vmpulse_contract.values import VmStatus
 from vmpulse_contract.verbs import HostStats
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -229,11 +229,7 @@ def _known_8(value: int) -> int | None:
 
 def hashes_of(host: Host, row: int) -> dict[str, str]:
     """The announced hashes of the VM in a host's *row*, by section; what is absent is not in it."""
-    return hashes_text(host.announced[row * WIDTH : (row + 1) * WIDTH])
-
-
-def hashes_text(announced: Iterable[int]) -> dict[str, str]:
-    """The announced hashes of a VM, in the order of sections, as they are shown; what is absent is not in it."""
+    announced = host.announced[row * WIDTH : (row + 1) * WIDTH]
     return {
         section.label: f"{value:016x}" for section, value in zip(Section, announced, strict=True) if value != ABSENT
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from array import array
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,6 +26,7 @@ from vmpulse_contract.sections import ABSENT, Section
 from vmpulse_contract.values import VmStatus
 
 API = "/api/v1/vms"
+STEADY_FLEET = small_fleet()
 STEADY = pytest.mark.asyncio(loop_scope="module")
 
 
@@ -263,6 +265,21 @@ async def test_one_vm_shows_its_claims(api: httpx.AsyncClient, fleet: Fleet) -> 
     assert row["sections"]["info"]["vmName"] == "db-2"
     assert await numbers(api, "") == [1, 2, 3, 5, 4, 6]
     assert await numbers(api, "host=beta") == [5]
+
+
+@given(st.lists(st.tuples(*[st.sampled_from([ABSENT, 1, 2**64 - 1])] * 8), min_size=6, max_size=6))
+def test_any_hashes_are_written_as_rows_say_them(hashes: list[tuple[int, ...]]) -> None:
+    """Whichever hashes are absent or not held, a page and rows say the same of them."""
+    fleet = STEADY_FLEET
+    vms = list(fleet.view.vms.values())
+    for vm, pairs in zip(vms, hashes, strict=True):
+        assert vm.owner is not None
+        row = vm.owner.index[vm.id]
+        columns = slice(row * WIDTH, (row + 1) * WIDTH)
+        vm.owner.announced[columns], vm.owner.held[columns] = array("Q", pairs[:WIDTH]), array("Q", pairs[WIDTH:])
+    rows = [vm_row(fleet.view, fleet.now, vm) for vm in vms]
+    pieces = vm_rows(census.of(fleet.view, vms, fleet.now), {})
+    assert b"[" + b"".join(pieces).removeprefix(b",") + b"]" == msgspec.json.encode(rows)
 
 
 async def test_many_lists_at_once(api: httpx.AsyncClient) -> None:
