@@ -27,7 +27,7 @@ ID: Final = "id: "
 TOKEN: Final = re.compile(ID + r"[0-9a-f]+-(\d+)")
 EVENT: Final = "event: "
 DATA: Final = "data: "
-EVENT_BYTES: Final = 200
+EVENT_BYTES: Final = 170
 """What the view holds of an event beside its text: 213 by resident memory over 65,000 of them, so rather too little."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 from collections.abc import Iterator
 
@@ -16,7 +17,9 @@ from vmpulse_contract.identity import VmId
 @pytest.fixture(autouse=True)
 def _nothing_set_aside() -> Iterator[None]:
     gc.unfreeze()
+    thresholds = gc.get_threshold()
     yield
+    gc.set_threshold(*thresholds)
     gc.unfreeze()
 
 
@@ -37,3 +40,15 @@ def test_few_are_left_alone() -> None:
     assert not Settling(large_fleet(2, 10).view).look()
     assert not Settling(View(0.0)).look()
     assert gc.get_freeze_count() == 0
+
+
+async def test_full_collections_are_seldom() -> None:
+    """As many objects as hundreds of new connections have bring on no full collection."""
+    running = asyncio.create_task(Settling(View(0.0)).run())
+    await asyncio.sleep(0)
+    gc.collect()
+    full = gc.get_stats()[2]["collections"]
+    kept = [[number] for number in range(100_000)]
+    running.cancel()
+    assert len(kept) == 100_000
+    assert gc.get_stats()[2]["collections"] == full

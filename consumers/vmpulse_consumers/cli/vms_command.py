@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from vmpulse_consumers.cli import Subparsers
     from vmpulse_consumers.cli.replies import Page
 
-LARGEST: Final = 1000
+LARGEST: Final = 10_000
+LARGEST_WITH_SECTIONS: Final = 1000
 COLUMNS: Final = (
     Column("ID"),
     Column("NAME", cut=True),
@@ -54,7 +55,7 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="KEY",
         help="name, host, status, age, cpu, mem, elapsed or id; -KEY for descending (default: host, then id)",
     )
-    parser.add_argument("--sections", action="store_true", help="with --json: rows carry their sections")
+    parser.add_argument("--sections", action="store_true", help="with --json: rows carry their sections, 1000 a page")
     add_paging_options(parser, largest=LARGEST)
     add_api_options(parser)
 
@@ -65,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     parameters = {name: getattr(args, name) for name in names}
     parameters |= {name: "true" for name in ("split_brain", "sections") if getattr(args, name)}
     with open_api(args) as api:
-        page, raw = fetch(api, "vms", parameters, args, LARGEST)
+        page, raw = fetch(api, "vms", parameters, args, LARGEST_WITH_SECTIONS if args.sections else LARGEST)
         if args.json:
             say_json(raw)
         else:

@@ -12,6 +12,8 @@ from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from msgspec import Struct
+
 if TYPE_CHECKING:
     from vmpulse_contract.fleet import EventType
     from vmpulse_contract.identity import HostId, VmId
@@ -27,8 +29,8 @@ UNKNOWN_INSTANCE: Final = "the token is of another start of the view; what happe
 TOO_OLD: Final = "what happened after the token is no longer kept"
 
 
-class Entry(NamedTuple):
-    """One event: what it can be filtered by, and its CloudEvents JSON."""
+class Entry(Struct, frozen=True, gc=False):
+    """One event: what it can be filtered by, and its CloudEvents JSON. There is no cycle in it to be collected."""
 
     type: EventType
     hosts: tuple[HostId, ...]

@@ -23,6 +23,10 @@ VM_SORTS: Final = ("name", "host", "status", "age", "cpu", "mem", "elapsed", "id
 HOST_SORTS: Final = ("host", "state", "vms", "age", "silent")
 STATUSES: Final = {status.label.casefold(): status for status in VmStatus}
 OFFSET_MAXIMUM: Final = 1_000_000_000
+ROWS_MAXIMUM: Final = 10_000
+"""Of a page: 3.3 MB of VMs."""
+SECTIONS_MAXIMUM: Final = 1000
+"""Of a page of VMs with their sections, each of which may have 64 KiB."""
 PARAMETERS_MAXIMUM: Final = 64
 TEXT: Final = 256
 
@@ -76,7 +80,11 @@ class VmQuery(Struct, frozen=True, kw_only=True):
             VM_TEXT_ALLOWED,
         ),
     ] = None
-    limit: Annotated[int, Meta(ge=1, le=1000), words("Rows at most; default 100.", "1 to 1000")] = 100
+    limit: Annotated[
+        int,
+        Meta(ge=1, le=ROWS_MAXIMUM),
+        words("Rows at most; default 100.", f"1 to {ROWS_MAXIMUM}, with sections 1 to {SECTIONS_MAXIMUM}"),
+    ] = 100
     offset: Annotated[Offset, OFFSET] = 0
     sections: Annotated[bool, words("Whether rows carry their sections.", "true, false")] = False
 
@@ -92,7 +100,9 @@ class HostQuery(Struct, frozen=True, kw_only=True):
     label: Annotated[tuple[Label, ...], LABEL] = ()
     text: Annotated[Text | None, words("Found in id, FQDN or UUID, in any case.", f"up to {TEXT} characters")] = None
     sort: Annotated[str, _sort_words(HOST_SORTS, "host")] = "host"
-    limit: Annotated[int, Meta(ge=1, le=10_000), words("Rows at most; default 100.", "1 to 10000")] = 100
+    limit: Annotated[int, Meta(ge=1, le=ROWS_MAXIMUM), words("Rows at most; default 100.", f"1 to {ROWS_MAXIMUM}")] = (
+        100
+    )
     offset: Annotated[Offset, OFFSET] = 0
 
     def __post_init__(self) -> None:

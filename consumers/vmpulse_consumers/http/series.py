@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from vmpulse_consumers.http import census
-from vmpulse_consumers.view.host import WIDTH
+from vmpulse_consumers.http.text_columns import id_column, json_column, woven
+from vmpulse_consumers.view.host import DRIFT
 from vmpulse_consumers.view.host_stats import HostSaid, host_said, stats_of
 from vmpulse_consumers.view.names import name_in
-from vmpulse_contract.identity import VmId, vm_text
 from vmpulse_contract.sections import Section
 from vmpulse_contract.values import STATUS_LABELS, VmStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
-    from vmpulse_consumers.http.census import Census
     from vmpulse_consumers.view.view import View
+    from vmpulse_contract.identity import VmId
     from vmpulse_contract.verbs import HostStats
 
 _ESCAPES: Final = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
@@ -39,12 +39,14 @@ _HOST_VALUES: Final[tuple[tuple[str, str, Callable[[HostStats], float | None]], 
     ("vmpulse_host_swap_size_bytes", "Swap space of the host.", lambda stats: _bytes(stats.swap_total)),
     ("vmpulse_host_swap_used_bytes", "Swap space in use.", lambda stats: _bytes(_swap_used(stats))),
 )
-_LABELS: Final = [STATUS_LABELS.get(code, STATUS_LABELS[VmStatus.UNKNOWN]) for code in range(256)]
+_LABELS: Final = [STATUS_LABELS.get(code, STATUS_LABELS[VmStatus.UNKNOWN]).encode() for code in range(256)]
+VMS_A_PIECE: Final = 1000
 
 
 class Snapshot(NamedTuple):
     """What one scrape tells of VMs and hosts, taken at once; nothing in it changes with the view."""
 
+    now: float
     vms: list[VmId]
     hosts: list[str]
     host: list[int]
@@ -73,10 +75,11 @@ def snapshot(view: View, now: float) -> Snapshot:
         np.concatenate([column, np.full(len(moving), np.nan)]) for column in (*values, found.age())
     )
     return Snapshot(
+        now,
         [*found.vms, *(vm for vm, _ in moving)],
         [host.id for host in found.hosts],
         [*found.host.tolist(), *(numbers[transit.host.id] for _, transit in moving)],
-        [*_infos(found), *(transit.info for _, transit in moving)],
+        [*found.bodies(Section.INFO), *(transit.info for _, transit in moving)],
         np.concatenate([found.status(), statuses]),
         cpu_user,
         cpu_sys,
@@ -87,36 +90,76 @@ def snapshot(view: View, now: float) -> Snapshot:
     )
 
 
-def _infos(found: Census) -> list[bytes | None]:
-    bodies = [host.bodies for host in found.hosts]
-    places = zip(found.host.tolist(), found.row.tolist(), strict=True)
-    return [bodies[host][row * WIDTH + Section.INFO] for host, row in places]
+class Series:
+    """Writes what one snapshot tells, in pieces that take half a millisecond or so."""
+
+    def __init__(self, taken: Snapshot) -> None:
+        self.taken = taken
+        self._rows = [slice(first, first + VMS_A_PIECE) for first in range(0, len(taken.vms), VMS_A_PIECE)]
+        self._ids: dict[int, list[bytes]] = {}
+
+    def values(self, *, openmetrics: bool) -> Iterator[bytes]:
+        """Write all families but the ages; *openmetrics* decides how info families are declared."""
+        taken = self.taken
+        yield _head("vmpulse_vm_info", "Where a VM is and what it is called; 1.", openmetrics=openmetrics)
+        yield from map(self._infos, self._rows)
+        yield _head("vmpulse_vm_status", "1 for the status that the VM has.")
+        yield from map(self._statuses, self._rows)
+        for name, words, percent in (
+            ("vmpulse_vm_cpu_user_ratio", "CPU time outside the host kernel; 1 is one CPU.", taken.cpu_user),
+            ("vmpulse_vm_cpu_sys_ratio", "CPU time in the host kernel; 1 is one CPU.", taken.cpu_sys),
+            ("vmpulse_vm_memory_usage_ratio", "Share of the VM's memory in use.", taken.mem_usage),
+        ):
+            yield _head(name, words)
+            yield from (self._numbers(name, rows, percent[rows] / 100) for rows in self._rows)
+        hosts = [(host, stats_of(said)) for host, said in zip(taken.hosts, taken.host_said, strict=True) if said]
+        for name, words, value_of in _HOST_VALUES:
+            yield _head(name, words)
+            told = ((host, value_of(stats)) for host, stats in hosts)
+            yield "".join(f'{name}{{host="{host}"}} {value}\n' for host, value in told if value is not None).encode()
+
+    def ages(self, now: float) -> Iterator[bytes]:
+        """Write the ages, which go on."""
+        taken = self.taken
+        passed = max(0.0, now - taken.now) * (1 + DRIFT)
+        name = "vmpulse_vm_age_seconds"
+        yield _head(name, "Seconds since the VM's values were read on its host.")
+        yield from (self._numbers(name, rows, taken.age[rows] + passed) for rows in self._rows)
+        name = "vmpulse_host_age_seconds"
+        yield _head(name, "Seconds since the host made the last frame applied.")
+        ages = ((host, age) for host, age in zip(taken.hosts, taken.host_ages, strict=True) if age is not None)
+        yield "".join(f'{name}{{host="{host}"}} {age + passed:.3f}\n' for host, age in ages).encode()
+
+    def _infos(self, rows: slice) -> bytes:
+        taken = self.taken
+        names = [(name_in(info) or "").translate(_ESCAPES).encode() for info in taken.infos[rows]]
+        hosts = [taken.hosts[number].encode() for number in taken.host[rows]]
+        return _lines("vmpulse_vm_info", self._id_column(rows), [b'",name="'], names, [b'",host="'], hosts, [b'"} 1'])
+
+    def _statuses(self, rows: slice) -> bytes:
+        labels = [_LABELS[status] for status in self.taken.status[rows].tolist()]
+        return _lines("vmpulse_vm_status", self._id_column(rows), [b'",status="'], labels, [b'"} 1'])
+
+    def _numbers(self, name: str, rows: slice, values: NDArray[np.float64]) -> bytes:
+        """One line for each value that is known."""
+        ids, known = self._id_column(rows), ~np.isnan(values)
+        if not known.all():
+            ids = [ids[at] for at in np.flatnonzero(known).tolist()]
+        return _lines(name, ids, json_column(np.round(values[known], 3).tolist(), b'"} '))
+
+    def _id_column(self, rows: slice) -> list[bytes]:
+        """The ids of some VMs, which nearly all families name."""
+        ids = self._ids.get(rows.start)
+        if ids is None:
+            ids = self._ids[rows.start] = id_column(self.taken.vms[rows])
+        return ids
 
 
-def write(taken: Snapshot, *, openmetrics: bool) -> Iterator[str]:
-    """Write the families of VMs and hosts; *openmetrics* decides how info families are declared."""
-    ids = [vm_text(vm) for vm in taken.vms]
-    yield _head("vmpulse_vm_info", "Where a VM is and what it is called; 1.", openmetrics=openmetrics)
-    yield from _info(taken, ids)
-    yield _head("vmpulse_vm_status", "1 for the status that the VM has.")
-    statuses = zip(ids, taken.status.tolist(), strict=True)
-    yield from (f'vmpulse_vm_status{{vm="{vm}",status="{_LABELS[status]}"}} 1\n' for vm, status in statuses)
-    for name, words, values in (
-        ("vmpulse_vm_cpu_user_ratio", "CPU time outside the host kernel; 1 is one CPU.", taken.cpu_user / 100),
-        ("vmpulse_vm_cpu_sys_ratio", "CPU time in the host kernel; 1 is one CPU.", taken.cpu_sys / 100),
-        ("vmpulse_vm_memory_usage_ratio", "Share of the VM's memory in use.", taken.mem_usage / 100),
-        ("vmpulse_vm_age_seconds", "Seconds since the VM's values were read on its host.", taken.age),
-    ):
-        yield _head(name, words)
-        yield from _values(name, ids, values)
-    yield _head("vmpulse_host_age_seconds", "Seconds since the host made the last frame applied.")
-    ages = ((host, age) for host, age in zip(taken.hosts, taken.host_ages, strict=True) if age is not None)
-    yield from (f'vmpulse_host_age_seconds{{host="{host}"}} {age:.3f}\n' for host, age in ages)
-    hosts = [(host, stats_of(said)) for host, said in zip(taken.hosts, taken.host_said, strict=True) if said]
-    for name, words, value_of in _HOST_VALUES:
-        yield _head(name, words)
-        told = ((host, value_of(stats)) for host, stats in hosts)
-        yield from (f'{name}{{host="{host}"}} {value}\n' for host, value in told if value is not None)
+def _lines(name: str, ids: list[bytes], *columns: list[bytes]) -> bytes:
+    """Lines of a family whose first label is ``vm``; a column of one entry is the same in all of them."""
+    count = len(ids)
+    whole = ([f'{name}{{vm="'.encode()], ids, *columns, [b"\n"])
+    return woven(*(column if len(column) == count else column * count for column in whole))
 
 
 def _ratio(percent: float | None) -> float | None:
@@ -131,20 +174,7 @@ def _swap_used(stats: HostStats) -> int | None:
     return None if stats.swap_total is None or stats.swap_free is None else stats.swap_total - stats.swap_free
 
 
-def _head(name: str, words: str, *, openmetrics: bool = False) -> str:
+def _head(name: str, words: str, *, openmetrics: bool = False) -> bytes:
     kind = "info" if openmetrics else "gauge"
     family = name.removesuffix("_info") if openmetrics else name
-    return f"# HELP {family} {words}\n# TYPE {family} {kind}\n"
-
-
-def _info(taken: Snapshot, ids: list[str]) -> Iterable[str]:
-    for vm, host, body in zip(ids, taken.host, taken.infos, strict=True):
-        name = (name_in(body) or "").translate(_ESCAPES)
-        yield f'vmpulse_vm_info{{vm="{vm}",name="{name}",host="{taken.hosts[host]}"}} 1\n'
-
-
-def _values(name: str, ids: list[str], values: NDArray[np.float64]) -> Iterable[str]:
-    """One line for each value that is known."""
-    known = np.flatnonzero(~np.isnan(values))
-    numbers = np.round(values[known], 3).tolist()
-    return (f'{name}{{vm="{ids[at]}"}} {number}\n' for at, number in zip(known.tolist(), numbers, strict=True))
+    return f"# HELP {family} {words}\n# TYPE {family} {kind}\n".encode()

@@ -12,7 +12,7 @@ from msgspec import Struct
 from vmpulse_consumers.http import census
 from vmpulse_consumers.http.census import FRESHNESS, Census
 from vmpulse_consumers.http.host_list import labelled
-from vmpulse_consumers.http.queries import STATUSES, VmQuery
+from vmpulse_consumers.http.queries import SECTIONS_MAXIMUM, STATUSES, VmQuery
 from vmpulse_consumers.http.refusals import Refused
 from vmpulse_consumers.http.vm_rows import vm_rows
 from vmpulse_consumers.view.host import WIDTH
@@ -22,15 +22,18 @@ from vmpulse_contract.sections import Section
 from vmpulse_contract.values import STATUS_LABELS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
     from vmpulse_consumers.view.host import Host
+    from vmpulse_consumers.view.ownership import Vm
     from vmpulse_consumers.view.view import View
     from vmpulse_contract.identity import VmId
 
 ID_TEXT: Final = re.compile(r"[0-9a-f-]+")
+END: Final = b"]}"
+"""What a page ends with."""
 
 
 class VmPage(Struct, frozen=True):
@@ -42,39 +45,65 @@ class VmPage(Struct, frozen=True):
     vms: list[VmRow]
 
 
-def vm_page(view: View, now: float, query: VmQuery) -> VmPage:
-    """Give the page that a query asks for. Raises Refused (400) if it asks for VMs after one in another order."""
+def vm_page(view: View, now: float, query: VmQuery) -> Iterator[bytes]:
+    """Give the page that a query asks for, a VmPage as JSON, of the moment *now*.
+
+    It is written piece by piece as these are asked for; the view may go on meanwhile. Raises Refused (400) if VMs are
+    asked for after one in another order, or too many of them with sections.
+    """
+    if query.sections and query.limit > SECTIONS_MAXIMUM:
+        allowed = f"1 to {SECTIONS_MAXIMUM} with sections=true"
+        raise Refused(400, f"limit={query.limit} is given with sections=true", "parameter limit", allowed)
     by_id = query.sort.removeprefix("-") == "id"
     if query.after is not None and not by_id:
         raise Refused(400, f"after is given with sort={query.sort}", "parameter after", "with sort=id or sort=-id")
     if by_id and not _filtered(query):
-        return _page(view, now, query, len(view.vms), page_of_ids(list(view.vms), query))
+        return _page_by_id(view, now, query, list(view.vms))
     hosts = list(labelled(view.hosts.values(), query.label))
     if query.host is not None:
         hosts = [host for host in hosts if host.named(query.host)]
     found = census.take(view, hosts, now)
     matching, moving = _matching(found, query), _in_transit(view, now, query, hosts)
     if by_id:
-        ids = [found.vms[at] for at in matching.tolist()] + moving
-        return _page(view, now, query, len(ids), page_of_ids(ids, query))
-    ids = [found.vms[at] for at in _ordered(found, matching, query.sort).tolist()] + moving
-    return _page(view, now, query, len(ids), ids[query.offset : query.offset + query.limit])
+        return _page_by_id(view, now, query, [found.vms[at] for at in matching.tolist()] + [vm.id for vm in moving])
+    ordered, last = _ordered(found, matching, query.sort), query.offset + query.limit
+    page = found.only(ordered[query.offset : last])
+    behind = moving[max(0, query.offset - len(ordered)) : max(0, last - len(ordered))]
+    return _page(query, len(ordered) + len(moving), page, {len(page.vms): behind})
 
 
 def _filtered(query: VmQuery) -> bool:
     return bool(query.host or query.label or query.status or query.freshness or query.split_brain or query.text)
 
 
-def _page(view: View, now: float, query: VmQuery, total: int, ids: list[VmId]) -> VmPage:
-    rows = vm_rows(view, now, [view.vms[vm] for vm in ids], with_sections=query.sections)
-    return VmPage(total, query.limit, query.offset, rows)
+def _page_by_id(view: View, now: float, query: VmQuery, ids: list[VmId]) -> Iterator[bytes]:
+    """The page out of some VMs, among which those in transit may be anywhere."""
+    owned: list[Vm] = []
+    moving: dict[int, list[Vm]] = {}
+    for vm in map(view.vms.__getitem__, page_of_ids(ids, query)):
+        if vm.owner is None:
+            moving.setdefault(len(owned), []).append(vm)
+        else:
+            owned.append(vm)
+    return _page(query, len(ids), census.of(view, owned, now), moving)
 
 
-def _in_transit(view: View, now: float, query: VmQuery, hosts: list[Host]) -> list[VmId]:
+def _page(query: VmQuery, total: int, found: Census, moving: Mapping[int, list[Vm]]) -> Iterator[bytes]:
+    begin = msgspec.json.encode(VmPage(total, query.limit, query.offset, [])).removesuffix(END)
+    return _framed(begin, vm_rows(found, moving, with_sections=query.sections))
+
+
+def _framed(begin: bytes, rows: Iterator[bytes]) -> Iterator[bytes]:
+    yield begin + next(rows, b"").removeprefix(b",")
+    yield from rows
+    yield END
+
+
+def _in_transit(view: View, now: float, query: VmQuery, hosts: list[Host]) -> list[Vm]:
     """VMs that have left one of *hosts* and were not seen anywhere yet, by id; nobody owns them, so they come last."""
     asked = {host.id for host in hosts}
     moved = [vm for vm in view.transits.values() if vm.transit is not None and vm.transit.host.id in asked]
-    return sorted(vm.id for vm in moved if _passes(vm_row(view, now, vm), query))
+    return sorted((vm for vm in moved if _passes(vm_row(view, now, vm), query)), key=lambda vm: vm.id)
 
 
 def _passes(row: VmRow, query: VmQuery) -> bool:

@@ -64,11 +64,12 @@ class Host:
     applied of ``epoch``. ``section_as_of`` goes with ``announced``: as of when a hash was said alone; 0: not since the
     roster. ``heard_at`` is when anything of the host came, ``spoke_at`` when the confirmed epoch did. ``parting``: the
     provisional epoch has said goodbye. ``unproved``: the claims on active VMs that were not seen running here yet, MET
-    or BEGUN; all others follow from the roster. ``provisional``: the last epoch heard that is not confirmed, since
-    ``provisional_at``. ``told_heard``: what subscribers know of ``heard``; ``told_at``: when an operator was last told
-    of what. ``budget``: of what it says; ``asked``: of what it is asked. ``held_bytes``: of ``bodies``, unpacked;
-    ``alone``: what a VM has for claims that only this host lists, one object for all of them; ``crowded``: announced
-    sections whose bodies do not fit in it, not asked for until there is room.
+    or BEGUN; all others follow from the roster. ``owned``: of how many VMs that it lists it is the owner.
+    ``provisional``: the last epoch heard that is not confirmed, since ``provisional_at``. ``told_heard``: what
+    subscribers know of ``heard``; ``told_at``: when an operator was last told of what. ``budget``: of what it says;
+    ``asked``: of what it is asked. ``held_bytes``: of ``bodies``, unpacked; ``alone``: what a VM has for claims that
+    only this host lists, one object for all of them; ``crowded``: announced sections whose bodies do not fit in it,
+    not asked for until there is room.
     """
 
     __slots__ = (
@@ -99,6 +100,7 @@ class Host:
         "messages",
         "offset",
         "offset_at",
+        "owned",
         "packed_vms",
         "parting",
         "provisional",
@@ -145,6 +147,7 @@ class Host:
         self.retired: deque[int] = deque(maxlen=RETIRED_KEPT)
         self.layout = self.roster_as_of = self.roster_ms = 0
         self.vms: list[VmId] = []
+        self.owned = 0
         self.index: dict[VmId, int] = {}
         self.packed_vms = b""
         self.tokens: array[int] = array("Q")
@@ -172,8 +175,7 @@ class Host:
         self.want_roster = False
         self.queued = False
         self.in_flight: Request | None = None
-        self.retries = 0
-        self.retry_at = 0.0
+        self.retries, self.retry_at = 0, 0.0
         self.budget = Budget(now)
         self.asked = Allowance(REQUESTS_S, REQUESTS_BURST, now)
         self.told_at: dict[Trouble, float] = {}

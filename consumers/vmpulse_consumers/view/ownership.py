@@ -203,7 +203,8 @@ class Vm:
 
     def remember_transit(self, left: Transit) -> None:
         """What was known before the view's restart: it had left *left.host*, and nobody lists it as active."""
-        self.owner, self.transit = None, left
+        self._own(None)
+        self.transit = left
 
     def _successor(self, owner: Host) -> Host:
         """Who owns it now that *owner* says something new; one that is not seen to run there may give way."""
@@ -223,11 +224,21 @@ class Vm:
             self._be(step(PLACES, self.place, PlaceInput.LAST_LEFT), None, None)
 
     def _be(self, place: PlaceState, owner: Host | None, transit: Transit | None) -> None:
-        self.owner, self.transit = owner, transit
+        self._own(owner)
+        self.transit = transit
         if self.place is not place:
             # Unreachable: each caller gives what goes with the state that the table gave.
             msg = f"a VM that is {place} is {self.place}"
             raise RuntimeError(msg)
+
+    def _own(self, owner: Host | None) -> None:
+        if owner is self.owner:
+            return
+        if self.owner is not None:
+            self.owner.owned -= 1
+        if owner is not None:
+            owner.owned += 1
+        self.owner = owner
 
     def _strongest(self) -> Host | None:
         return max(self.claims, key=self._rank, default=None)

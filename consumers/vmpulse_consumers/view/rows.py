@@ -29,6 +29,8 @@ from vmpulse_contract.values import VmStatus
 from vmpulse_contract.verbs import HostStats
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from vmpulse_consumers.view.host import Host
@@ -241,8 +243,7 @@ def repairing_of(host: Host, row: int) -> tuple[str, ...]:
     )
 
 
-def _decoded(host: Host, row: int, section: Section) -> sections.SectionBody | None:
-    body = host.body(row, section)
+def _decoded(section: Section, body: bytes | None) -> sections.SectionBody | None:
     if body is None:
         return None
     try:
@@ -254,7 +255,12 @@ def _decoded(host: Host, row: int, section: Section) -> sections.SectionBody | N
 
 def sections_of(host: Host, row: int) -> Sections:
     """What is held of the VM in a host's *row*."""
-    info, status, details = (_decoded(host, row, section) for section in BODIED)
+    return sections_in([host.body(row, section) for section in BODIED])
+
+
+def sections_in(bodies: Sequence[bytes | None]) -> Sections:
+    """What is held of a VM: the bodies of the sections BODIED."""
+    info, status, details = map(_decoded, BODIED, bodies)
     return Sections(
         info=info if isinstance(info, Info) else None,
         status=status if isinstance(status, Status) else None,
@@ -329,8 +335,10 @@ def fleet_row(view: View, now: float) -> FleetRow:
     )
 
 
-def owned_rows(view: View, host: Host) -> list[int]:
+def owned_rows(view: View, host: Host) -> Sequence[int]:
     """The rows of a host, in layout order, whose VMs it owns."""
+    if host.owned == len(host.vms):
+        return range(host.owned)
     vms = view.vms
     return [row for row, vm in enumerate(host.vms) if vms[vm].owner is host]
 
@@ -352,7 +360,7 @@ def _ages(view: View, now: float) -> tuple[dict[str, int], float | None]:
     return freshness, max(oldest, default=None)
 
 
-def _ages_of(view: View, host: Host, rows: list[int], now: float) -> NDArray[np.float64]:
+def _ages_of(view: View, host: Host, rows: Sequence[int], now: float) -> NDArray[np.float64]:
     """The known ages among *rows*, as ``age_of`` gives them one by one."""
     frame_age = host.frame_age(now)
     if frame_age is None:

@@ -153,13 +153,16 @@ async def test_replies_that_are_read_together_show_their_own_moments(api: httpx.
 
 
 async def test_description_names_each_route_and_parameter(api: httpx.AsyncClient) -> None:
-    """The OpenAPI description has the routes, with the parameters of the lists."""
+    """The OpenAPI description has the routes, with the parameters of the lists, and with the row of a VM."""
     schema = (await api.get("/schema/openapi.json")).json()
     assert {"/api/v1/vms", "/api/v1/vms/{vm}", "/api/v1/hosts", "/api/v1/hosts/{host}", "/api/v1/fleet"} <= set(
         schema["paths"]
     )
     changing = {path for path, operations in schema["paths"].items() if operations.keys() != {"get"}}
     assert changing == {"/api/v1/hosts/{host}/forget"}
+    page = schema["paths"]["/api/v1/vms"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+    assert page == {"$ref": "#/components/schemas/VmPage"}
+    assert "memUsage" in schema["components"]["schemas"]["VmRow"]["properties"]
     parameters = schema["paths"]["/api/v1/vms"]["get"]["parameters"]
     assert [parameter["name"] for parameter in parameters] == [
         "host", "label", "status", "freshness", "split_brain", "text", "sort", "after", "limit", "offset", "sections"

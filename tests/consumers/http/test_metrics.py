@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 from pathlib import Path
 
 import httpx
@@ -12,7 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from tests.consumers.http.serving import served
 from tests.consumers.http.stocked_view import Fleet, guest_id, large_fleet, run_twice
-from vmpulse_consumers.http import build_app
+from vmpulse_consumers.http import build_app, exposition
+from vmpulse_consumers.http.series import Snapshot
 from vmpulse_consumers.view.host import Host
 from vmpulse_contract.errors import WrongSender
 from vmpulse_contract.identity import HostId, vm_text
@@ -184,6 +187,49 @@ async def test_large_replies_are_compressed_where_that_is_accepted(api: httpx.As
     assert packed.headers["content-encoding"] == "gzip"
     assert "content-encoding" not in plain.headers
     assert packed.text == plain.text
+
+
+async def test_scrapers_of_one_tick_share_what_was_written(api: httpx.AsyncClient, fleet: Fleet) -> None:
+    """Values are written once a tick, whoever asks; ages and what the view says of itself go on meanwhile."""
+    vm = vm_text(guest_id(4))
+    cpu, age = key("vmpulse_vm_cpu_user_ratio", vm=vm), key("vmpulse_vm_age_seconds", vm=vm)
+    host_age, degraded = key("vmpulse_host_age_seconds", host="beta"), key("vmpulse_view_degraded")
+    first = await scrape(api)
+    fleet.view.runtime.cpu_user[:], fleet.view.degraded = 10, "its store is full"
+    fleet.now += 0.9
+    second = await scrape(api)
+    assert (second[cpu], second[degraded]) == (first[cpu], 1)
+    assert [second[at] - first[at] for at in (age, host_age)] == pytest.approx([0.9, 0.9], abs=0.002)
+    fleet.now += 0.2
+    third = await scrape(api)
+    assert (third[cpu], third[cpu] != first[cpu]) == (0.01, True)
+    assert third[age] - first[age] == pytest.approx(1.1, abs=0.002)
+
+
+async def test_scrapers_at_once_get_the_same() -> None:
+    """However many ask at once, in whichever format and with whichever compression, all get the whole text."""
+    large = large_fleet(10, 20)
+    wants: list[dict[str, str]] = [{"accept-encoding": packing} for packing in ("gzip", "identity")]
+    wants += [want | OPENMETRICS for want in wants]
+    async with served(large) as url, httpx.AsyncClient(base_url=url, trust_env=False) as client:
+        replies = await asyncio.gather(*(client.get("/metrics", headers=want) for want in wants * 5))
+    texts = {(reply.headers["content-type"], reply.text) for reply in replies}
+    assert len(texts) == 2
+    assert len({reply.headers.get("content-encoding") for reply in replies}) == 2
+    plain, openmetrics = sorted((text for _, text in texts), key=lambda text: text.endswith("# EOF\n"))
+    assert len(list(parse_text(plain))) == len(list(parse_openmetrics(openmetrics)))  # type: ignore[no-untyped-call]
+
+
+async def test_what_was_written_is_let_go(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A view that nobody scrapes keeps no text for scrapers."""
+    monkeypatch.setattr(exposition, "SHARED_S", 0.01)
+    fleet.now += 0.123  # as no other test has it
+    expositions = exposition.Expositions(fleet.view, fleet.clock)
+    reply = await expositions.reply(b"# TYPE a counter\n", packed=False)
+    assert reply.body.startswith(b"# HELP vmpulse_vm_info")
+    async with asyncio.timeout(10):
+        while any(isinstance(each, Snapshot) and each.now == fleet.now for each in gc.get_objects()):
+            await asyncio.sleep(0.01)
 
 
 async def test_other_parts_add_their_own_metrics(fleet: Fleet) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from array import array
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,15 +16,17 @@ from hypothesis import strategies as st
 from tests.consumers.http.stocked_view import ALPHA_UUID, Fleet, Guest, guest_id, large_fleet, run_twice, small_fleet
 from vmpulse_consumers.http import census
 from vmpulse_consumers.http.queries import VmQuery
-from vmpulse_consumers.http.vm_list import page_of_ids, vm_page
-from vmpulse_consumers.http.vm_rows import vm_rows
+from vmpulse_consumers.http.vm_list import VmPage, page_of_ids, vm_page
+from vmpulse_consumers.http.vm_rows import WITH_SECTIONS_A_PIECE, vm_rows
 from vmpulse_consumers.view.host import WIDTH
+from vmpulse_consumers.view.ownership import Vm
 from vmpulse_consumers.view.rows import fleet_row, vm_row
 from vmpulse_contract.identity import HostId, VmId, vm_text
 from vmpulse_contract.sections import ABSENT, Section
 from vmpulse_contract.values import VmStatus
 
 API = "/api/v1/vms"
+STEADY_FLEET = small_fleet()
 STEADY = pytest.mark.asyncio(loop_scope="module")
 
 
@@ -29,6 +35,18 @@ async def numbers(api: httpx.AsyncClient, query: str) -> list[int]:
     reply = await api.get(f"{API}?{query}")
     assert reply.status_code == 200, reply.text
     return [int(vm["id"][-12:], 16) for vm in reply.json()["vms"]]
+
+
+def decoded(page: Iterator[bytes]) -> VmPage:
+    """A page, out of its pieces."""
+    return msgspec.json.decode(b"".join(page), type=VmPage)
+
+
+def written(fleet: Fleet, now: float, vms: list[Vm], *, with_sections: bool = False) -> bytes:
+    """The rows of VMs as a list has them, after the view has gone on."""
+    rows = vm_rows(census.of(fleet.view, vms, now), {}, with_sections=with_sections)
+    fleet.tick()
+    return b"[" + b"".join(rows).removeprefix(b",") + b"]"
 
 
 async def refusal(api: httpx.AsyncClient, path: str, status: int) -> dict[str, str]:
@@ -200,10 +218,10 @@ def test_any_ids_come_in_their_order(halves: set[tuple[int, int]], limit: int, o
     [
         ("host=", "parameter host", "a host's id, FQDN or UUID"),
         ("nosuch=1", "query", "host, label, status"),
-        ("limit=0", "parameter limit", "1 to 1000"),
-        ("limit=1001", "parameter limit", "1 to 1000"),
-        ("limit=many", "parameter limit", "1 to 1000"),
-        ("limit=", "parameter limit", "1 to 1000"),
+        ("limit=0", "parameter limit", "1 to 10000"),
+        ("limit=10001", "parameter limit", "1 to 10000"),
+        ("limit=many", "parameter limit", "1 to 10000"),
+        ("limit=", "parameter limit", "1 to 10000"),
         ("offset=-1", "parameter offset", "0 to"),
         ("sort=color", "parameter sort", "name, host, status, age"),
         ("sort=CPU", "parameter sort", "name, host, status, age"),
@@ -213,6 +231,7 @@ def test_any_ids_come_in_their_order(halves: set[tuple[int, int]], limit: int, o
         ("label=zone", "parameter label", "key:value"),
         ("label=:a", "parameter label", "key:value"),
         ("split_brain=perhaps", "parameter split_brain", "true, false"),
+        ("limit=1001&sections=true", "parameter limit", "1 to 1000 with sections"),
         ("sections=perhaps", "parameter sections", "true, false"),
         ("sort=id&after=web-1", "parameter after", "a UUID"),
         (f"after={vm_text(guest_id(1))}", "parameter after", "with sort=id"),
@@ -246,6 +265,29 @@ async def test_one_vm_shows_its_claims(api: httpx.AsyncClient, fleet: Fleet) -> 
     assert row["sections"]["info"]["vmName"] == "db-2"
     assert await numbers(api, "") == [1, 2, 3, 5, 4, 6]
     assert await numbers(api, "host=beta") == [5]
+
+
+@given(st.lists(st.tuples(*[st.sampled_from([ABSENT, 1, 2**64 - 1])] * 8), min_size=6, max_size=6))
+def test_any_hashes_are_written_as_rows_say_them(hashes: list[tuple[int, ...]]) -> None:
+    """Whichever hashes are absent or not held, a page and rows say the same of them."""
+    fleet = STEADY_FLEET
+    vms = list(fleet.view.vms.values())
+    for vm, pairs in zip(vms, hashes, strict=True):
+        assert vm.owner is not None
+        row = vm.owner.index[vm.id]
+        columns = slice(row * WIDTH, (row + 1) * WIDTH)
+        vm.owner.announced[columns], vm.owner.held[columns] = array("Q", pairs[:WIDTH]), array("Q", pairs[WIDTH:])
+    rows = [vm_row(fleet.view, fleet.now, vm) for vm in vms]
+    pieces = vm_rows(census.of(fleet.view, vms, fleet.now), {})
+    assert b"[" + b"".join(pieces).removeprefix(b",") + b"]" == msgspec.json.encode(rows)
+
+
+async def test_many_lists_at_once(api: httpx.AsyncClient) -> None:
+    """Lists that are read at the same time are each whole, with the length that the page allows."""
+    paths = [f"{API}?sections=true", f"{API}?limit=4", f"{API}?sort=-id&limit=10000", f"{API}?host=nobody"]
+    pages = [reply.json() for reply in await asyncio.gather(*(api.get(path) for path in paths * 10))]
+    assert [len(page["vms"]) for page in pages] == [6, 4, 6, 0] * 10
+    assert [page["total"] for page in pages] == [6, 6, 6, 0] * 10
 
 
 @STEADY
@@ -283,7 +325,6 @@ def test_arrays_and_rows_say_the_same() -> None:
     arrays = [found.cpu_user(), found.cpu_sys(), found.mem_usage(), found.elapsed(), found.age()]
     rows = [vm_row(view, now, view.vms[vm]) for vm in found.vms]
     assert {row.freshness for row in rows} == set(census.FRESHNESS)
-    assert vm_rows(view, now, [view.vms[vm] for vm in found.vms]) == rows
     assert sorted(found.vms) == sorted(view.vms)
     assert [found.hosts[host].id for host in found.host.tolist()] == [row.host for row in rows]
     assert [VmStatus(code).label for code in found.status().tolist()] == [row.status for row in rows]
@@ -293,12 +334,18 @@ def test_arrays_and_rows_say_the_same() -> None:
         assert values == [row.cpu_user, row.cpu_sys, row.mem_usage, row.elapsed_time, row.age_s]
     counted = fleet_row(view, now).freshness
     assert counted == {kind.value: sum(row.freshness is kind for row in rows) for kind in census.FRESHNESS}
+    vms = [view.vms[vm] for vm in found.vms]
+    assert written(fleet, now, vms) == msgspec.json.encode(rows)
+    now = fleet.now
+    whole = [vm_row(view, now, vm, with_sections=True) for vm in vms]
+    assert len(whole) > WITH_SECTIONS_A_PIECE
+    assert written(fleet, now, vms, with_sections=True) == msgspec.json.encode(whole)
 
 
 def test_order_holds_over_a_large_fleet() -> None:
     """160 VMs that differ in CPU come in descending order of what their rows show."""
     fleet = large_fleet(4, 40)
-    page = vm_page(fleet.view, fleet.now, VmQuery(sort="-cpu", limit=1000))
+    page = decoded(vm_page(fleet.view, fleet.now, VmQuery(sort="-cpu", limit=1000)))
     cpu = [(row.cpu_user or 0) + (row.cpu_sys or 0) for row in page.vms]
     assert len(cpu) == 160
     assert cpu == sorted(cpu, reverse=True)
@@ -314,7 +361,7 @@ def test_a_page_and_rows_say_the_same() -> None:
     gamma.offset = None
     vms, now = list(fleet.view.vms.values()), fleet.now + 1.2345
     rows = [vm_row(fleet.view, now, vm, with_sections=True) for vm in vms]
-    assert vm_rows(fleet.view, now, vms, with_sections=True) == rows
+    assert written(fleet, now, vms, with_sections=True) == msgspec.json.encode(rows)
     assert {row.repairing for row in rows} == {(), ("guestDetails",)}
     assert {len(row.hashes) for row in rows} == {3, 4}
     assert {row.split_brain for row in rows} == {True, False}

@@ -159,6 +159,8 @@ class Promises(World):
                 continue
             assert vm.owner in vm.claims
             assert vm.active_on(vm.owner) or not any(map(vm.active_on, vm.claims))
+        owners = Counter(vm.owner for vm in self.table.view.vms.values())
+        assert all(host.owned == owners[host] for host in self.known_hosts())
 
     @invariant()
     def a_held_hash_has_its_body(self) -> None:

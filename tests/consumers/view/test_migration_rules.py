@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from tests.consumers.view.back_to_back import FAILED, MIGRATED, STOPPED, SimpleHost, Table, vm_number
@@ -10,7 +11,8 @@ from vmpulse_agent.hypervisor import Exit
 from vmpulse_consumers.http import series
 from vmpulse_consumers.http.metrics import FleetCollector
 from vmpulse_consumers.http.queries import VmQuery
-from vmpulse_consumers.http.vm_list import vm_page
+from vmpulse_consumers.http.series import Series
+from vmpulse_consumers.http.vm_list import VmPage, vm_page
 from vmpulse_consumers.view.ownership import TRANSIT_S
 from vmpulse_consumers.view.rows import fleet_row
 from vmpulse_contract import limits, wire
@@ -201,7 +203,7 @@ def test_lists_and_counts_have_a_vm_in_transit() -> None:
     hear(table, table.host)
 
     def listed(query: VmQuery) -> list[int]:
-        page = vm_page(table.view, table.now, query)
+        page = msgspec.json.decode(b"".join(vm_page(table.view, table.now, query)), type=VmPage)
         assert page.total >= len(page.vms)
         return [int(row.id[-2:], 16) for row in page.vms]
 
@@ -217,7 +219,8 @@ def test_lists_and_counts_have_a_vm_in_transit() -> None:
     assert listed(VmQuery(text="vm-2")) == [2]
     row = fleet_row(table.view, table.now)
     assert (row.vms, sum(row.freshness.values())) == (6, 6)
-    scraped = "".join(series.write(series.snapshot(table.view, table.now), openmetrics=False))
+    written = Series(series.snapshot(table.view, table.now))
+    scraped = b"".join([*written.values(openmetrics=False), *written.ages(table.now)]).decode()
     assert f'vmpulse_vm_info{{vm="{vm_text(VM)}",name="vm-1",host="{HOST}"}} 1\n' in scraped
     assert f'vmpulse_vm_status{{vm="{vm_text(VM)}",status="Migration Source"}} 1\n' in scraped
     assert f'vmpulse_vm_age_seconds{{vm="{vm_text(VM)}"}}' not in scraped
