@@ -86,6 +86,7 @@ class FleetCollector(Collector):
             ("vmpulse_crowded", "Section bodies not kept, for their host has too many bytes of them.", counts.crowded),
             ("vmpulse_rivals", "Times that two agents were found to speak for one host.", counts.rivals),
             ("vmpulse_relists", "Rosters asked for.", counts.relists),
+            ("vmpulse_clock_requests", "Questions put only to measure an agent's clock.", counts.clocks),
             ("vmpulse_repairs", "Section bodies asked for, in requests.", counts.repairs),
             ("vmpulse_requests_held_back", "Requests put off by their host's allowance.", counts.held_back),
             ("vmpulse_digest_mismatches", "Frames whose digest differed.", counts.digest_mismatches),

@@ -119,6 +119,7 @@ class Host:
         "tombstones",
         "unproved",
         "vms",
+        "want_clock",
         "want_roster",
     )
 
@@ -165,7 +166,7 @@ class Host:
         self.offset: float | None = None
         self.offset_at = 0.0
         self.remeasure_at = 0.0
-        self.want_roster = False
+        self.want_clock = self.want_roster = False
         self.queued = False
         self.in_flight: Request | None = None
         self.retries = 0
@@ -265,7 +266,7 @@ class Host:
         """
         measured = sent_at - monotonic_ms / 1000
         kept = float("-inf") if self.offset is None else self.offset - DRIFT * (now - self.offset_at)
-        self.offset, self.offset_at = max(measured, kept), now
+        self.offset, self.offset_at, self.want_clock = max(measured, kept), now, False
         self.remeasure_at = now + (REMEASURE_S if now - sent_at < SLOW_S else REMEASURE_SLOW_S)
 
     def frame_age(self, now: float) -> float | None:

@@ -39,7 +39,7 @@ from vmpulse_contract.errors import HostDidNotAnswer, MessageError, MistypedMess
 from vmpulse_contract.identity import HostId, VmId
 from vmpulse_contract.sections import ABSENT, BODIED, Section
 from vmpulse_contract.topology import Kind
-from vmpulse_contract.verbs import SECTION_OF_VERB, RosterReply, SectionReply, Verb
+from vmpulse_contract.verbs import SECTION_OF_VERB, HostStatsReply, RosterReply, SectionReply, Verb
 
 if TYPE_CHECKING:
     from vmpulse_consumers.view.events import Event
@@ -235,7 +235,7 @@ class View:
             self.asking.relist(host)
         elif now > host.remeasure_at and not self.asking.crowded:
             # A measure in a crowd is slow and has to be made again: at the start of a large view one crowd more.
-            self.asking.relist(host)
+            self.asking.remeasure(host)
 
     def _roster(self, host_id: HostId, message: stream.RosterMessage, now: float) -> None:
         host = self._admit(host_id, message.epoch, message.seq, now)
@@ -310,6 +310,8 @@ class View:
                 self._relisted(host, reply, request, now)
             elif isinstance(reply, SectionReply):
                 self._repaired(host, reply, request, now)
+            elif isinstance(reply, HostStatsReply):
+                self._measured(host, reply, request, now)
         except Exception:
             # Whatever is wrong with the answer, or with us: the question stands, and is not put again at once.
             self.asking.failed(host, request, "message", now)
@@ -369,6 +371,13 @@ class View:
             host.retries = 0
         else:
             self.asking.put_off(host, now)
+
+    def _measured(self, host: Host, reply: HostStatsReply, request: Request, now: float) -> None:
+        """Take the clock's reading from an answer, and nothing else: the stream says the rest with each frame."""
+        if reply.epoch == host.epoch:
+            host.measure(reply.monotonic_ms, request.sent_at, now)
+        else:
+            self.asking.relist(host)
 
     # --- inputs: people -----------------------------------------------------------------------------------------
 

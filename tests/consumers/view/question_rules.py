@@ -15,7 +15,7 @@ from vmpulse_consumers.view.host import REMEASURE_SLOW_S, WIDTH
 from vmpulse_consumers.view.rows import vm_row
 from vmpulse_consumers.view.view import FORGOTTEN_S, RETIRED_ASKS_S
 from vmpulse_contract import verbs
-from vmpulse_contract.errors import HostDidNotAnswer, UnknownHost
+from vmpulse_contract.errors import HostDidNotAnswer, NotReady, UnknownHost
 from vmpulse_contract.topology import Kind
 from vmpulse_contract.values import VmStatus
 from vmpulse_contract.verbs import SECTION_OF_VERB, Verb
@@ -77,10 +77,13 @@ class QuestionRules(BrokerRules):
 
     def reply(self, request: Request, raw: bytes) -> None:
         """Hand over an answer; one that nobody waits for changes nothing and confirms nobody."""
-        if request.number in self.disowned:
-            self.table.view.replied(request, verbs.read_reply(request.verb, raw), self.table.now)
-        else:
+        if request.number not in self.disowned:
             self.table.reply(request, raw)
+            return
+        try:
+            self.table.view.replied(request, verbs.read_reply(request.verb, raw), self.table.now)
+        except NotReady as error:
+            self.table.view.request_failed(request, error, self.table.now)
 
     def too_late(self, request: Request) -> bool:
         """Whether the asking side has given up on it by now."""
