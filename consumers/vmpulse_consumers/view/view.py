@@ -532,7 +532,7 @@ class View:
         self.runtime.release(before.block)
         if before.changed(host):
             self.memory.host(host.id)
-            for vm in before.ended_lives(host):
+            for vm in before.let_go(host):
                 self.memory.vm_left(host.id, vm)
         self.placement.listed(host, before, now, met=met)
         self.asking.want(host)
