@@ -34,7 +34,7 @@ GZIP_FROM: Final = 16 << 10
 """Smaller replies are sent as they are."""
 END: Final = b"# EOF\n"
 """What an OpenMetrics text ends with."""
-STREAM: Final = (Kind.FRAME, Kind.ROSTER, Kind.CHANGE, Kind.GOODBYE, Kind.DEVICES, LATER_KIND)
+STREAM: Final = (Kind.FRAME, Kind.ROSTER, Kind.ROSTER_CHANGE, Kind.CHANGE, Kind.GOODBYE, Kind.DEVICES, LATER_KIND)
 REASONS: Final = ("hash", "malformed", "mistyped", "oversized", "sender", "version")
 
 
@@ -90,7 +90,11 @@ class FleetCollector(Collector):
             ("vmpulse_repairs", "Section bodies asked for, in requests.", counts.repairs),
             ("vmpulse_requests_held_back", "Requests put off by their host's allowance.", counts.held_back),
             ("vmpulse_digest_mismatches", "Frames whose digest differed.", counts.digest_mismatches),
-            ("vmpulse_layout_mismatches", "Frames of another layout than held.", counts.layout_mismatches),
+            (
+                "vmpulse_layout_mismatches",
+                "Frames and differences of rosters that go with another layout than is held.",
+                counts.layout_mismatches,
+            ),
         ):
             yield CounterMetricFamily(name, words, value)
 

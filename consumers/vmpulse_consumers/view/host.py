@@ -13,7 +13,7 @@ from vmpulse_consumers.view.devices import Devices
 from vmpulse_consumers.view.states import TABLE, HostInput, HostState, step
 from vmpulse_contract import columns, limits, sections
 from vmpulse_contract.sections import ABSENT, BODIED, Section
-from vmpulse_contract.stream import HostFacts
+from vmpulse_contract.stream import HostFacts, pack_roster
 
 if TYPE_CHECKING:
     from vmpulse_consumers.view.bodies import Bodies
@@ -309,6 +309,19 @@ class Host:
         self.elapsed, self.facts, self.tombstones = roster.elapsed(), roster.facts, roster.tombstones
         for vm in old.rows.keys() - self.index.keys():
             self.devices.drop(vm)
+
+    def roster(self) -> Roster:
+        """The roster as it is held: what was announced since is in it."""
+        return pack_roster(
+            layout=self.layout,
+            monotonic_ms=self.roster_ms,
+            facts=self.facts,
+            vms=self.vms,
+            tokens=self.tokens,
+            elapsed_ms=self.elapsed,
+            hashes=columns.to_bytes("Q", self.announced),
+            tombstones=self.tombstones,
+        )
 
     def _carry(self, vm: VmId, old: _Sections) -> None:
         """Move the bodies held of a VM from its old row to its new one."""

@@ -34,7 +34,7 @@ from vmpulse_consumers.view.placement import Before, Placement
 from vmpulse_consumers.view.runtime import Runtime
 from vmpulse_consumers.view.states import HostInput, HostState
 from vmpulse_consumers.view.telling import Telling
-from vmpulse_contract import device_door, devices, stream, topology
+from vmpulse_contract import device_door, devices, roster_change, stream, topology
 from vmpulse_contract.errors import HostDidNotAnswer, MessageError, MistypedMessage, NotReady, VerbError, WrongSender
 from vmpulse_contract.identity import HostId, VmId
 from vmpulse_contract.sections import ABSENT, BODIED, Section
@@ -124,14 +124,13 @@ class View:
                 self._frame(key.host, stream.read_frame(body), now)
             case Kind.ROSTER:
                 self._roster(key.host, stream.read_roster(body), now)
+            case Kind.ROSTER_CHANGE:
+                self._roster_change(key.host, roster_change.read_roster_change(body), now)
             case Kind.DEVICES:
                 checked = device_door.check_columns(body) if key.columns else devices.check_devices(body)
                 self._devices(key.host, checked)
             case Kind.CHANGE:
-                change = stream.read_change(body)
-                if change.section is not key.section:
-                    raise MistypedMessage(f"a change of {change.section.label} with routing key {routing_key!r:.100}")
-                self._change(key.host, change, now)
+                self._change(key.host, _change_of(key, body), now)
             case _:
                 self._goodbye(key.host, stream.read_goodbye(body), now)
         self.counts.messages[key.kind] += 1
@@ -241,6 +240,21 @@ class View:
         host = self._admit(host_id, message.epoch, message.seq, now)
         if host is not None and message.seq > host.roster_as_of:
             self._apply_roster(host, message.roster, message.seq, now, met=False)
+
+    def _roster_change(self, host_id: HostId, message: roster_change.RosterChangeMessage, now: float) -> None:
+        """Apply a difference as the roster that it makes of the one held; ask for the roster if it goes with another.
+
+        One whose layout is held says nothing new: an answer was given before the stream said it.
+        """
+        host = self._admit(host_id, message.epoch, message.seq, now)
+        if host is None or message.seq <= host.roster_as_of or message.change.layout == host.layout:
+            return
+        roster = roster_change.applied(host.roster(), message.change)
+        if roster is None:
+            self.counts.layout_mismatches += 1
+            self.asking.relist(host)
+        else:
+            self._apply_roster(host, roster, message.seq, now, met=False)
 
     def _change(self, host_id: HostId, change: stream.ChangeEvent, now: float) -> None:
         host = self._admit(host_id, change.epoch, change.seq, now)
@@ -546,6 +560,14 @@ class View:
                 self.asking.want(host)  # what was left unasked while nobody was there to answer
             if is_heard(host) and not was_heard:
                 self.placement.heard_again(host, now)
+
+
+def _change_of(key: topology.StreamKey, body: bytes) -> stream.ChangeEvent:
+    """Read a change event, which has to be of the section that its key names. Raises MessageError."""
+    change = stream.read_change(body)
+    if change.section is not key.section:
+        raise MistypedMessage(f"a change of {change.section.label} with the routing key of another section")
+    return change
 
 
 def _check_as_of(host: Host, reply: RosterReply | SectionReply) -> None:
