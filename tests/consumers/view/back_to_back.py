@@ -40,6 +40,8 @@ from vmpulse_contract.verbs import HostStats, RosterReply, Verb
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+ROSTERS = frozenset({Kind.ROSTER, Kind.ROSTER_CHANGE})
+"""Both ways of the stream to say who is there."""
 STOPPED = Exit(ExitCode.NORMAL, ExitReason.USER_SHUTDOWN)
 MIGRATED = Exit(ExitCode.NORMAL, ExitReason.MIGRATION_SUCCEEDED)
 FAILED = Exit(ExitCode.ERROR, ExitReason.MIGRATION_FAILED)
@@ -96,6 +98,8 @@ class Domain:
 class SimpleHost:
     """One host: its domains, and the agent session that speaks for them."""
 
+    sessions_are: type[Session] = Session
+
     def __init__(self, name: str, numbers: range, now: float, epoch: int) -> None:
         self.id = HostId(name)
         self.domains = {vm_number(number): Domain(vm_number(number), number + 1000) for number in numbers}
@@ -129,7 +133,7 @@ class SimpleHost:
         self.withheld.clear()
         if self.link is not Link.UP:
             self.link = Link.AWAY  # what cannot connect has no connection that only seems to be there
-        self.session = Session(self.id, epoch, HostFacts(), now, Policy(damping_s=DAMPING_S))
+        self.session = self.sessions_are(self.id, epoch, HostFacts(), now, Policy(damping_s=DAMPING_S))
         self.session.tombstones.extend(self.tombstones)
         self.tombstones = []
         self.look(now)
