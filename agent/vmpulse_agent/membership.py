@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Final
 
 from vmpulse_contract import columns, limits
 from vmpulse_contract.roster_change import RosterChange, pack_roster_change
-from vmpulse_contract.stream import ROW_HASH_BYTES, UUID_BYTES, Roster, Tombstone, pack_roster
+from vmpulse_contract.stream import ROW_BYTES, UUID_BYTES, Roster, Tombstone, pack_roster
 
 if TYPE_CHECKING:
     from vmpulse_agent.ledger import Ledger
     from vmpulse_contract.identity import VmId
     from vmpulse_contract.stream import HostFacts
 
-ROW_BYTES: Final = UUID_BYTES + 8 + 8 + ROW_HASH_BYTES
 TOMBSTONE_BYTES: Final = 40
 """About what one takes; facts take some 200, which a whole roster alone has."""
 WORTHWHILE: Final = 2

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 UUID_BYTES: Final = 16
 HASH_BYTES: Final = 8
 ROW_HASH_BYTES: Final = HASH_BYTES * len(Section)
+ROW_BYTES: Final = UUID_BYTES + 8 + 8 + ROW_HASH_BYTES
+"""What a VM takes in a roster."""
 UNKNOWN_ELAPSED: Final = (1 << 64) - 1
 
 Count = Annotated[int, Meta(ge=0)]

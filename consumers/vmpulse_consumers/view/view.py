@@ -244,17 +244,21 @@ class View:
     def _roster_change(self, host_id: HostId, message: roster_change.RosterChangeMessage, now: float) -> None:
         """Apply a difference as the roster that it makes of the one held; ask for the roster if it goes with another.
 
-        One whose layout is held says nothing new: an answer was given before the stream said it.
+        One whose layout is held says nothing new: an answer was given before the stream said it. To the sender's budget
+        it counts as the roster too, for that is what it costs: a few bytes may be about thousands of VMs.
         """
-        host = self._admit(host_id, message.epoch, message.seq, now)
-        if host is None or message.seq <= host.roster_as_of or message.change.layout == host.layout:
+        host, change = self._admit(host_id, message.epoch, message.seq, now), message.change
+        if host is None or message.seq <= host.roster_as_of or change.layout == host.layout:
             return
-        roster = roster_change.applied(host.roster(), message.change)
-        if roster is None:
-            self.counts.layout_mismatches += 1
-            self.asking.relist(host)
-        else:
-            self._apply_roster(host, roster, message.seq, now, met=False)
+        if change.base == host.layout:
+            if not self._within_budget(host_id, stream.ROW_BYTES * len(host.vms), now):
+                return
+            roster = roster_change.applied(host.roster(), change)
+            if roster is not None:
+                self._apply_roster(host, roster, message.seq, now, met=False)
+                return
+        self.counts.layout_mismatches += 1
+        self.asking.relist(host)
 
     def _change(self, host_id: HostId, change: stream.ChangeEvent, now: float) -> None:
         host = self._admit(host_id, change.epoch, change.seq, now)

@@ -209,9 +209,14 @@ def a_difference_is_applied_whatever_its_base() -> Iterator[None]:
     """Who has missed a difference takes the next one all the same."""
 
     def make(right: Any) -> Any:
-        return lambda base, change: right(msgspec.structs.replace(base, layout=change.base), change)
+        def roster_change(view: View, host_id: Any, said: Any, now: float) -> None:
+            held = view.hosts[host_id].layout if host_id in view.hosts else said.change.base
+            based = msgspec.structs.replace(said.change, base=held)
+            right(view, host_id, msgspec.structs.replace(said, change=based), now)
 
-    with replaced(roster_change, "applied", make):
+        return roster_change
+
+    with replaced(View, "_roster_change", make):
         yield
 
 

@@ -13,10 +13,11 @@ from tests.consumers.view.back_to_back import MIGRATED, Delivery, SimpleHost, vm
 from tests.consumers.view.situations import asked_for_roster, in_view, live_table, tick_of
 from vmpulse_agent.session import Outgoing, Session
 from vmpulse_consumers.view import View
+from vmpulse_consumers.view.budget import BYTES_BURST, Budget
 from vmpulse_consumers.view.host import Host
 from vmpulse_consumers.view.view import LATER_KIND
 from vmpulse_contract import roster_change, topology, verbs, wire
-from vmpulse_contract.stream import RosterMessage
+from vmpulse_contract.stream import ROW_BYTES, RosterMessage
 from vmpulse_contract.topology import Kind
 from vmpulse_contract.verbs import Verb
 
@@ -135,6 +136,24 @@ def said_by(session: Session, change: roster_change.RosterChange, seq: int) -> D
     body = wire.write(roster_change.RosterChangeMessage(wire.VERSION, session.epoch, seq, change))
     key = topology.roster_change_key(session.host)
     return Delivery(session.host, Outgoing(Kind.ROSTER_CHANGE, topology.RUNTIME, key, body, seq), session.epoch)
+
+
+@pytest.mark.parametrize("short", [0, 1])
+def test_a_difference_counts_as_the_roster_that_it_makes(short: int) -> None:
+    """What goes beyond the budget is dropped like any message, and asked for when the next frame does not fit."""
+    table = live_table()
+    host = in_view(table)
+    table.host.define_vm(NEW)
+    tick_of(table)
+    (delivery,) = [one for one in table.host.queue if one.message.kind is Kind.ROSTER_CHANGE]
+    host.budget = Budget(table.now)
+    assert host.budget.take(int(BYTES_BURST) - len(delivery.message.body) - 3 * ROW_BYTES + short, table.now)[0]
+    table.receive(delivery)
+    assert (len(host.vms), table.view.counts.over_budget) == (4 - short, short)
+    table.now += 60.0
+    table.step()
+    table.step()
+    table.assert_equal()
 
 
 def test_differences_of_an_epoch_that_is_not_confirmed_are_not_applied() -> None:
