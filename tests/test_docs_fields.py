@@ -18,7 +18,7 @@ from msgspec import Struct, inspect
 
 from vmpulse_agent.libvirt_edge import stats
 from vmpulse_agent.settings import LONGEST_SPAN_S
-from vmpulse_contract import columns, devices, fields, sections, stream, verbs
+from vmpulse_contract import columns, devices, fields, roster_change, sections, stream, verbs
 from vmpulse_contract.field_rows import GROUPS
 from vmpulse_contract.fields import FIELDS, Field
 
@@ -28,6 +28,8 @@ END: Final = "\n\n<!-- end of fields -->"
 ENVELOPES: Final[set[type[Struct]]] = {
     stream.Frame,
     stream.RosterMessage,
+    roster_change.RosterChangeMessage,
+    roster_change.RosterChange,  # its rows are those of a roster
     stream.ChangeEvent,
     stream.Goodbye,
     columns.Sparse,

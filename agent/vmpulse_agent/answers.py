@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypedDict
 
 from msgspec import structs
 
-from vmpulse_agent.session import elapsed_ms
 from vmpulse_contract import deflation, limits, sections, wire
 from vmpulse_contract.errors import NotReady
 from vmpulse_contract.sections import ABSENT, Section
@@ -156,7 +155,7 @@ def _name(row: Row) -> str | None:
 
 def _runtime_record(row: Row, now: float) -> RuntimeRecord:
     info, config, status, details = (value or None for value in row.announced)
-    elapsed = elapsed_ms(row, now)
+    elapsed = row.elapsed(now)
     return RuntimeRecord(
         status=row.status,
         cpu_user=None if row.cpu_user is None else row.cpu_user / 10,

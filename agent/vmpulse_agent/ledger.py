@@ -36,6 +36,7 @@ class Row:
     __slots__ = (
         "announced",
         "before",
+        "began_with",
         "bodies",
         "cpu_at",
         "cpu_sys",
@@ -59,6 +60,8 @@ class Row:
     def __init__(self, look: DomainLook, started: float) -> None:
         self.vm = look.vm
         self.token = look.token
+        self.began_with = 0
+        """The layout that its life came with; 0: none yet."""
         self.status = look.status
         self.sampled_at = started
         self.monitor_response = 0
@@ -87,6 +90,7 @@ class Row:
     def reincarnate(self, token: int) -> None:
         """Begin a new life, or none (token 0): what was said of the old one is no longer known."""
         self.token = token
+        self.began_with = 0
         self.monitor_response = 0
         self.silent_since = None
         self._forget_values()
@@ -139,6 +143,12 @@ class Row:
             self.cpu_user = round((total - system) * to_units)
         self.cpu_time_ns, self.cpu_system_ns, self.cpu_at = time_ns, system_ns, started
 
+    def elapsed(self, now: float) -> int | None:
+        """How many milliseconds the incarnation has been running at *now*."""
+        if not self.token or self.elapsed_ms is None:
+            return None
+        return self.elapsed_ms + max(0, int((now - self.elapsed_at) * 1000))
+
     def hold(self, section: Section, body: bytes) -> bool:
         """Take in a section as read. Tells whether it now differs from what was announced."""
         now = sections.section_hash(section, body)
@@ -173,6 +183,8 @@ class Ledger:
         """Membership, order or a start token has changed: order anew (by id) and count the layout up."""
         self.order = [self.rows[vm] for vm in sorted(self.rows)]
         self.layout += 1
+        for row in self.order:
+            row.began_with = row.began_with or self.layout
         self._packed_ids = b"".join(row.vm for row in self.order)
         self._packed_hashes = None
 

@@ -39,7 +39,11 @@ Tally: TypeAlias = Mapping[Key, float]
 PREFIX: Final = "vmpulse_agent_"
 TICK: Final = "tick_seconds"
 LABELLED: Final = {
-    "published": ("Messages published, by kind.", "kind", (Kind.FRAME, Kind.ROSTER, Kind.CHANGE, Kind.DEVICES)),
+    "published": (
+        "Messages published, by kind.",
+        "kind",
+        (Kind.FRAME, Kind.ROSTER, Kind.ROSTER_CHANGE, Kind.CHANGE, Kind.DEVICES),
+    ),
     "looks": ("Looks at the hypervisor.", "result", ("taken", "late", "failed")),
     "section_flaps": (
         "Sections that read as they were before their last change.",
@@ -151,6 +155,7 @@ def _tally(agent: HostAgent) -> Iterator[tuple[Key, float]]:
     counted, measures = agent.session.counters, agent.measures
     yield ("published", Kind.FRAME), counted.frames
     yield ("published", Kind.ROSTER), counted.rosters
+    yield ("published", Kind.ROSTER_CHANGE), counted.roster_changes
     yield ("published", Kind.CHANGE), counted.changes
     yield ("published", Kind.DEVICES), counted.devices
     yield ("published_bytes", ""), counted.bytes_published

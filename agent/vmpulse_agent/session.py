@@ -6,6 +6,8 @@ Rules of this file.
   ledger and is said from there on reconnect, so memory does not grow with the outage (promise A3).
 - Before the first roster (``begin``) nothing is published. It announces all that was read so far, so that a restart of
   the agent costs no detail traffic; what is read later travels as change events.
+- A roster is said whole at the beginning, after a connect, every 5 minutes and where facts have changed; in between as
+  the difference to what was said before (``membership``). "Roster" below is either.
 - Order within one drain: roster, change events, frame, device statistics. A frame is never sent under a layout whose
   roster was not.
 - When a change event may be said is change_schedule's affair, what becomes of device statistics device_report's.
@@ -18,7 +20,6 @@ Times are seconds on the caller's monotonic clock; the wire carries milliseconds
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
@@ -26,13 +27,16 @@ import msgspec
 from vmpulse_agent.allowance import Allowance
 from vmpulse_agent.change_schedule import ChangeKey, ChangeSchedule
 from vmpulse_agent.device_report import DeviceReport
+from vmpulse_agent.endings import Endings
 from vmpulse_agent.host_values import host_values, with_sizes
-from vmpulse_agent.hypervisor import DomainLook, Exit, LifecycleChange, LifecycleEvent, Look, SectionReading
+from vmpulse_agent.hypervisor import DomainLook, Exit, LifecycleEvent, Look, SectionReading
 from vmpulse_agent.ledger import Ledger, Row
+from vmpulse_agent.membership import Membership
 from vmpulse_contract import limits, sections, topology, wire
 from vmpulse_contract.device_columns import pack_columns
 from vmpulse_contract.errors import MessageError
 from vmpulse_contract.identity import HostId, VmId
+from vmpulse_contract.roster_change import RosterChangeMessage
 from vmpulse_contract.sections import ABSENT, BODIED, Section, Status
 from vmpulse_contract.stream import (
     ChangeEvent,
@@ -43,10 +47,9 @@ from vmpulse_contract.stream import (
     Roster,
     RosterMessage,
     Tombstone,
-    pack_roster,
 )
 from vmpulse_contract.topology import Kind
-from vmpulse_contract.values import ExitCode, ExitReason, GoodbyeReason, VmStatus
+from vmpulse_contract.values import GoodbyeReason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -61,14 +64,12 @@ BALLOON_GAP_S: Final = 10.0
 BALLOON_BURST: Final = 3
 """A guest may change its balloon once a second: a host tells of balloons three times in a row, then every 10 s."""
 ROSTER_PERIOD_S: Final = 300.0
-"""A roster every 5 minutes, so that a reader of the one exchange can start at any time."""
+"""A whole roster every 5 minutes, so that a reader of the one exchange can start at any time."""
 TOMBSTONE_S: Final = 3600.0
 EMPTY_LOOKS_BELIEVED: Final = 3
 """An empty list from a dying hypervisor has powered off whole hosts elsewhere (OpenNebula #5564): look again."""
 EMPTY_TICKS_BELIEVED: Final = 1.5
 """The three looks span so many ticks at least."""
-UNEXPLAINED: Final = Exit(ExitCode.UNKNOWN, ExitReason.LIBVIRT_DOMAIN_MISSING)
-NEVER_ARRIVED: Final = Exit(ExitCode.ERROR, ExitReason.MIGRATION_FAILED)
 
 
 class Policy(NamedTuple):
@@ -77,17 +78,6 @@ class Policy(NamedTuple):
     damping_s: float = 3.0
     unresponsive_after_s: float = 60.0
     tombstone_s: float = TOMBSTONE_S
-
-
-class _Ending(NamedTuple):
-    """An announced end of a life: how, and when it was announced.
-
-    ``standing``: nothing has begun since, so it also explains why the VM is not there at all.
-    """
-
-    exit: Exit | None
-    noted_at: float
-    standing: bool = True
 
 
 class Outgoing(NamedTuple):
@@ -112,6 +102,8 @@ class Counters(msgspec.Struct):
     frames_withheld: int = 0
     """Ticks whose frame nobody could be told of; the next frame says all that they would have said."""
     rosters: int = 0
+    roster_changes: int = 0
+    """Differences that were said in place of a roster."""
     changes: int = 0
     devices: int = 0
     """Messages of device statistics."""
@@ -149,16 +141,15 @@ class Session:
         self.seq = 0
         self.ledger = Ledger()
         self.counters = Counters()
-        self.tombstones: deque[Tombstone] = deque(maxlen=limits.TOMBSTONES_PER_HOST.maximum)
+        self._membership = Membership(self.ledger, self.policy.tombstone_s)
+        self.tombstones = self._membership.tombstones
         self._begun = False
         self._connected = False
         self._outgoing: list[Outgoing] = []
         self._unread: list[VmId] = []
         self.changes = ChangeSchedule(self.policy.damping_s)
         self._statuses: dict[VmId, Status] = {}
-        self._exits: dict[VmId, _Ending] = {}
-        self._departed: set[VmId] = set()
-        """Inactive here, for their last life went on elsewhere: libvirt undefines such a source without a word."""
+        self._endings = Endings()
         self._look_started = self._values_started = float("-inf")
         self._empty_looks = 0
         self._empty_since = 0.0
@@ -211,13 +202,7 @@ class Session:
         row = self.ledger.rows.get(event.vm)
         if row is None:
             return  # a life that no look has shown has no end to explain, and its note would stay for ever
-        if event.change in {LifecycleChange.STARTED, LifecycleChange.RESUMED}:
-            if event.vm in self._exits:
-                self._exits[event.vm] = self._exits[event.vm]._replace(standing=False)
-        # A stop ends a running life. An undefined domain is gone if it was inactive; a running one runs on.
-        elif event.change is (LifecycleChange.STOPPED if row.token else LifecycleChange.UNDEFINED):
-            known = self._exits.get(event.vm)
-            self._exits[event.vm] = _Ending(event.exit or (known.exit if known else None), now)
+        self._endings.note(row, event, now)
 
     def section_read(self, reading: SectionReading, now: float) -> None:
         """Take in sections of one domain as read. One that left meanwhile is ignored."""
@@ -264,13 +249,15 @@ class Session:
         self._host_values = None if stats is None else host_values(stats)
         facts = self.facts if stats is None else with_sizes(self.facts, stats)
         if facts != self.facts:
-            self.facts, self._roster_due = facts, True
+            self.facts = facts
+            self._whole_roster_due()
             self._flush(now)
 
     def begin(self, now: float) -> None:
         """The first look and the first readings are in: announce all of it by roster, and start the stream."""
         self.ledger.announce_all()
-        self._begun = self._roster_due = self._frame_due = True
+        self._begun = self._frame_due = True
+        self._whole_roster_due()
         self._flush(now)
 
     def tick(self, now: float) -> None:
@@ -278,7 +265,7 @@ class Session:
         self._tick_due = True
         self.counters.frames_withheld += not (self._begun and self._connected)
         if now - self._roster_at >= ROSTER_PERIOD_S:
-            self._roster_due = True
+            self._whole_roster_due()
         self._flush(now)
 
     def wake(self, now: float) -> None:
@@ -287,8 +274,8 @@ class Session:
 
     def connected(self, now: float) -> None:
         """The broker takes messages again: say at once where things stand, unconfirmed changes included."""
-        self._connected = True
-        self._roster_due = self._frame_due = True
+        self._connected = self._frame_due = True
+        self._whole_roster_due()
         self._rosters.renew()
         self._extra_frames.renew()
         unannounced = self.ledger.unannounced() if self._begun else ()
@@ -357,20 +344,7 @@ class Session:
 
     def roster(self, now: float) -> Roster:
         """The roster as of now."""
-        horizon = self.monotonic_ms(now) - int(self.policy.tombstone_s * 1000)
-        while self.tombstones and self.tombstones[0].ended_ms < horizon:
-            self.tombstones.popleft()
-        order = self.ledger.order
-        return pack_roster(
-            layout=self.ledger.layout,
-            monotonic_ms=self.monotonic_ms(now),
-            facts=self.facts,
-            vms=[row.vm for row in order],
-            tokens=[row.token for row in order],
-            elapsed_ms=[elapsed_ms(row, now) for row in order],
-            hashes=self.ledger.announced_hashes(),
-            tombstones=tuple(self.tombstones),
-        )
+        return self._membership.whole(self.facts, self.monotonic_ms(now), now)
 
     # --- looks --------------------------------------------------------------------------------------------------
 
@@ -382,15 +356,11 @@ class Session:
         if not self._empty_looks:
             self._empty_since = look.started
         self._empty_looks += 1
-        if all(map(self._may_be_gone, self.ledger.rows)):
+        if all(map(self._endings.explain_absence, self.ledger.rows)):
             return True
         # Looks that follow on announcements within milliseconds would see one and the same trouble three times.
         long_enough = look.started - self._empty_since >= EMPTY_TICKS_BELIEVED * self.facts.tick_ms / 1000
         return self._empty_looks >= EMPTY_LOOKS_BELIEVED and long_enough
-
-    def _may_be_gone(self, vm: VmId) -> bool:
-        """Whether events explain that a VM is not there."""
-        return vm in self._departed or (vm in self._exits and self._exits[vm].standing)
 
     def _take_values(self, look: Look) -> None:
         self._values_started = look.started
@@ -424,7 +394,7 @@ class Session:
                 changed = True
             elif row.status is not look.status:
                 self._frame_due = True
-            self._drop_stale_ending(row, started)
+            self._endings.disproved(row.vm, started)
             row.observe(look, started)
             seen += 1
         if seen != len(rows):
@@ -432,31 +402,18 @@ class Session:
             changed = True
         return changed
 
-    def _drop_stale_ending(self, row: Row, started: float) -> None:
-        """A look that began after an end was announced and still shows the VM as it was: the note explains nothing."""
-        ending = self._exits.get(row.vm)
-        if ending is not None and started > ending.noted_at:
-            del self._exits[row.vm]
-
     def _forget_absent(self, present: set[VmId], started: float) -> None:
         for vm in self.ledger.rows.keys() - present:
             self._end(self.ledger.rows.pop(vm), None, started)
-            self._departed.discard(vm)
+            self._endings.forget(vm)
             self._statuses.pop(vm, None)
             self.changes.forget(vm)
 
     def _end(self, row: Row, remembered: Exit | None, at: float) -> None:
         """Leave a tombstone for the incarnation that is over, if there was one."""
-        ending = self._exits.pop(row.vm, None)
-        self._departed.discard(row.vm)
-        if row.token == 0:
-            return
-        # What was still arriving by migration and vanished while nobody could hear why: its migration has failed.
-        unexplained = NEVER_ARRIVED if row.status is VmStatus.MIGRATION_DESTINATION else UNEXPLAINED
-        code, reason = (ending and ending.exit) or remembered or unexplained
-        if reason is ExitReason.MIGRATION_SUCCEEDED:
-            self._departed.add(row.vm)
-        self.tombstones.append(Tombstone(row.vm, row.token, code, reason, self.monotonic_ms(at)))
+        ended = self._endings.over(row, remembered)
+        if ended is not None:
+            self._membership.ended(Tombstone(row.vm, row.token, *ended, self.monotonic_ms(at)))
 
     def _judge_monitors(self, now: float) -> None:
         """A monitor that was asked and silent for long is reported so, in ``status`` (VDSM: vm_command_timeout, 60 s).
@@ -499,6 +456,10 @@ class Session:
         elif self._begun:
             self.counters.coalesced += self.changes.changed(key, now)
 
+    def _whole_roster_due(self) -> None:
+        self._membership.forget_said()
+        self._roster_due = True
+
     # --- saying -------------------------------------------------------------------------------------------------
 
     def _flush(self, now: float) -> None:
@@ -520,12 +481,19 @@ class Session:
         self._say_devices(now)
 
     def _say_roster(self, now: float) -> None:
-        self._roster_due, self._roster_at = False, now
+        self._roster_due, self._frame_due = False, True
         self._rosters.take(now)
-        self._frame_due = True
-        self.counters.rosters += 1
-        message = RosterMessage(wire.VERSION, self.epoch, self._next_seq(), self.roster(now))
-        self._say(Kind.ROSTER, topology.RUNTIME, topology.roster_key(self.host), wire.write(message))
+        change = self._membership.difference(self.monotonic_ms(now), now)
+        if change is None:
+            self._roster_at = now
+            self.counters.rosters += 1
+            whole = RosterMessage(wire.VERSION, self.epoch, self._next_seq(), self.roster(now))
+            self._say(Kind.ROSTER, topology.RUNTIME, topology.roster_key(self.host), wire.write(whole))
+        else:
+            self.counters.roster_changes += 1
+            part = RosterChangeMessage(wire.VERSION, self.epoch, self._next_seq(), change)
+            self._say(Kind.ROSTER_CHANGE, topology.RUNTIME, topology.roster_change_key(self.host), wire.write(part))
+        self._membership.said()
 
     def _say_change(self, key: ChangeKey, now: float) -> None:
         row = self.ledger.rows[key.vm]
@@ -591,10 +559,3 @@ class Session:
     ) -> None:
         self.counters.bytes_published += len(body)
         self._outgoing.append(Outgoing(kind, exchange, routing_key, body, self.seq, expiration_ms, change))
-
-
-def elapsed_ms(row: Row, now: float) -> int | None:
-    """How long the incarnation has been running at *now*."""
-    if not row.token or row.elapsed_ms is None:
-        return None
-    return row.elapsed_ms + max(0, int((now - row.elapsed_at) * 1000))

@@ -123,10 +123,14 @@ def stage_of(
         backlog_max=backlog_max,
         view_us_per_message=round((last.cpu_ns - first.cpu_ns) / messages / 1000, 1),
         cpu={name: round(spent / 1e9 / seconds, 3) for name, spent in cpu_ns.items()},
-        asked=last.relists + last.repairs - first.relists - first.repairs,
+        asked=_asked(last) - _asked(first),
         events=last.events - first.events,
         load_late_s=round(late_s, 2),
     )
+
+
+def _asked(look: Look) -> int:
+    return look.relists + look.clocks + look.repairs
 
 
 def percentile(counted: Iterable[list[int]], share: float) -> float | None:

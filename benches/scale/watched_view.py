@@ -58,6 +58,7 @@ class Look(Struct, frozen=True, kw_only=True):
     frames: int
     gaps: int
     relists: int
+    clocks: int
     repairs: int
     dropped: int
     rejected: int
@@ -111,6 +112,7 @@ def look(service: ViewService, lots: random.Random) -> Look:
         frames=counts.messages[Kind.FRAME],
         gaps=counts.gaps,
         relists=counts.relists,
+        clocks=counts.clocks,
         repairs=counts.repairs,
         dropped=counts.over_budget,
         rejected=sum(counts.rejected.values()),

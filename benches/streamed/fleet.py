@@ -26,7 +26,7 @@ from vmpulse_contract.identity import HostId, VmId, host_id
 from vmpulse_contract.sections import ABSENT, Section
 from vmpulse_contract.stream import ROW_HASH_BYTES, ChangeEvent, Roster, RosterMessage
 from vmpulse_contract.topology import Kind
-from vmpulse_contract.verbs import SECTION_OF_VERB, RosterReply, SectionRecord, SectionReply, Verb
+from vmpulse_contract.verbs import SECTION_OF_VERB, HostStatsReply, RosterReply, SectionRecord, SectionReply, Verb
 from vmpulse_simulator.lots import Lots
 
 if TYPE_CHECKING:
@@ -147,6 +147,8 @@ class StreamedFleet:
         with self._lock:
             if verb is Verb.GET_ROSTER:
                 return wire.write(RosterReply(**self._head(number), roster=self._roster(number)))
+            if verb is Verb.GET_HOST_STATS:
+                return wire.write(HostStatsReply(**self._head(number)))
             return wire.write(self._section_reply(number, SECTION_OF_VERB[verb], vms))
 
     def _head(self, number: int) -> Head:

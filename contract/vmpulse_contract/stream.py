@@ -7,7 +7,7 @@ Each body is an array that begins with version, epoch, seq. ``seq`` counts the s
 from __future__ import annotations
 
 from array import array
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, Protocol
 
 from msgspec import Meta, Struct
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 UUID_BYTES: Final = 16
 HASH_BYTES: Final = 8
 ROW_HASH_BYTES: Final = HASH_BYTES * len(Section)
+ROW_BYTES: Final = UUID_BYTES + 8 + 8 + ROW_HASH_BYTES
+"""What a VM takes in a roster."""
 UNKNOWN_ELAPSED: Final = (1 << 64) - 1
 
 Count = Annotated[int, Meta(ge=0)]
@@ -154,8 +156,7 @@ class Roster(Struct, array_like=True, frozen=True):
 
     def vm_ids(self) -> list[VmId]:
         """The VMs in layout order."""
-        packed = self.vms
-        return [VmId(packed[at : at + UUID_BYTES]) for at in range(0, len(packed), UUID_BYTES)]
+        return ids_of(self.vms)
 
     def start_tokens(self) -> array[int]:
         """Start tokens in layout order; 0: inactive."""
@@ -192,7 +193,7 @@ def pack_roster(
         facts,
         b"".join(vms),
         columns.to_bytes("Q", tokens),
-        columns.to_bytes("Q", [UNKNOWN_ELAPSED if value is None else value for value in elapsed_ms]),
+        pack_elapsed(elapsed_ms),
         hashes,
         tombstones,
     )
@@ -200,21 +201,54 @@ def pack_roster(
     return roster
 
 
+def pack_elapsed(elapsed_ms: Iterable[int | None]) -> bytes:
+    """Pack milliseconds as a roster has them."""
+    return columns.to_bytes("Q", [UNKNOWN_ELAPSED if value is None else value for value in elapsed_ms])
+
+
+def ids_of(packed: bytes) -> list[VmId]:
+    """The VMs of packed ids, in their order."""
+    return [VmId(packed[at : at + UUID_BYTES]) for at in range(0, len(packed), UUID_BYTES)]
+
+
 def check_roster(roster: Roster) -> None:
     """Hold a roster to the limits and to itself: equal counts, no VM named twice. Raises MessageError."""
-    count = roster.count
-    if count > limits.VMS_PER_HOST.maximum:
-        raise TooManyVms(count, "roster")
     if len(roster.tombstones) > limits.TOMBSTONES_PER_HOST.maximum:
         raise TooManyTombstones(len(roster.tombstones), "roster")
-    sizes = (len(roster.vms), len(roster.tokens), len(roster.elapsed_ms), len(roster.hashes))
-    if sizes != (count * UUID_BYTES, count * 8, count * 8, count * ROW_HASH_BYTES):
-        msg = f"not a Roster: {count} VMs do not go with columns of {sizes} bytes"
-        raise MistypedMessage(msg)
-    if len(set(roster.vm_ids())) != count:
-        msg = "not a Roster: a VM is named twice"
-        raise MistypedMessage(msg)
+    check_rows(roster, "roster")
     _check_facts(roster.facts)
+
+
+class Rows(Protocol):
+    """What has packed rows of VMs: a roster, or a part of one."""
+
+    @property
+    def vms(self) -> bytes:
+        """16 bytes a VM."""
+
+    @property
+    def tokens(self) -> bytes:
+        """8 bytes a VM."""
+
+    @property
+    def elapsed_ms(self) -> bytes:
+        """8 bytes a VM."""
+
+    @property
+    def hashes(self) -> bytes:
+        """32 bytes a VM."""
+
+
+def check_rows(rows: Rows, where: str) -> None:
+    """Hold packed rows to the limits and to themselves: equal counts, no VM named twice. Raises MessageError."""
+    name, count = type(rows).__name__, len(rows.vms) // UUID_BYTES
+    if count > limits.VMS_PER_HOST.maximum:
+        raise TooManyVms(count, where)
+    sizes = (len(rows.vms), len(rows.tokens), len(rows.elapsed_ms), len(rows.hashes))
+    if sizes != (count * UUID_BYTES, count * 8, count * 8, count * ROW_HASH_BYTES):
+        raise MistypedMessage(f"not a {name}: {count} VMs do not go with columns of {sizes} bytes")
+    if len(set(ids_of(rows.vms))) != count:
+        raise MistypedMessage(f"not a {name}: a VM is named twice")
 
 
 def _check_facts(facts: HostFacts) -> None:

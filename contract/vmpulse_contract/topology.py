@@ -49,6 +49,7 @@ class Kind(StrEnum):
 
     FRAME = "frame"
     ROSTER = "roster"
+    ROSTER_CHANGE = "rosterChange"
     GOODBYE = "goodbye"
     CHANGE = "change"
     DEVICES = "devices"
@@ -157,6 +158,11 @@ def roster_key(host: HostId) -> str:
     return f"{host}.roster"
 
 
+def roster_change_key(host: HostId) -> str:
+    """Routing key on RUNTIME of what has changed of a host's roster."""
+    return f"{host}.rosterChange"
+
+
 def goodbye_key(host: HostId) -> str:
     """Routing key of a host's goodbye on RUNTIME."""
     return f"{host}.goodbye"
@@ -213,7 +219,12 @@ class StreamKey(NamedTuple):
     columns: bool = False
 
 
-_RUNTIME_KINDS: Final = {"": Kind.FRAME, ".roster": Kind.ROSTER, ".goodbye": Kind.GOODBYE}
+_RUNTIME_KINDS: Final = {
+    "": Kind.FRAME,
+    ".roster": Kind.ROSTER,
+    ".rosterChange": Kind.ROSTER_CHANGE,
+    ".goodbye": Kind.GOODBYE,
+}
 _SECTIONS: Final = {f".{label}": section for label, section in SECTION_BY_LABEL.items()}
 _COLUMNS: Final = ".columns"
 _KNOWN: Final = {*_RUNTIME_KINDS, *_SECTIONS, _COLUMNS}

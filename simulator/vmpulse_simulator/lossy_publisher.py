@@ -25,6 +25,7 @@ class Traffic(Struct):
     messages: int = 0
     frames: int = 0
     rosters: int = 0
+    roster_changes: int = 0
     changes: int = 0
     goodbyes: int = 0
     devices: int = 0
@@ -85,6 +86,8 @@ class LossyPublisher:
                 traffic.changes += 1
             case Kind.ROSTER:
                 traffic.rosters += 1
+            case Kind.ROSTER_CHANGE:
+                traffic.roster_changes += 1
             case Kind.GOODBYE:
                 traffic.goodbyes += 1
             case Kind.DEVICES:

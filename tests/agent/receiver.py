@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import msgspec
+
 from vmpulse_agent.session import Outgoing
 from vmpulse_contract import columns, sections, stream, topology
 from vmpulse_contract.columns import to_bytes
 from vmpulse_contract.device_door import read_columns
 from vmpulse_contract.devices import DeviceMessage
 from vmpulse_contract.identity import VmId
+from vmpulse_contract.roster_change import RosterChange, applied, read_roster_change
 from vmpulse_contract.sections import Section
 from vmpulse_contract.stream import ChangeEvent, Frame, Goodbye, Roster
 from vmpulse_contract.topology import Kind
 
-Message = Frame | Roster | ChangeEvent | Goodbye | DeviceMessage
+Message = Frame | Roster | RosterChange | ChangeEvent | Goodbye | DeviceMessage
 
 
 @dataclass
@@ -51,6 +54,8 @@ class Receiver:
                 return self._hear_frame(one)
             case Kind.ROSTER:
                 return self._hear_roster(one)
+            case Kind.ROSTER_CHANGE:
+                return self._hear_roster_change(one)
             case Kind.CHANGE:
                 return self._hear_change(one)
             case _:
@@ -71,10 +76,23 @@ class Receiver:
     def _hear_roster(self, one: Outgoing) -> Roster:
         message = stream.read_roster(one.body)
         assert (message.epoch, message.seq) == (self.epoch, one.seq)
-        self.roster = message.roster
-        announced = iter(message.roster.announced())
-        self.hashes = {vm: [next(announced) for _ in Section] for vm in message.roster.vm_ids()}
+        self._take(message.roster)
         return message.roster
+
+    def _hear_roster_change(self, one: Outgoing) -> RosterChange:
+        message = read_roster_change(one.body)
+        assert (message.epoch, message.seq) == (self.epoch, one.seq)
+        assert self.roster is not None, "a difference follows a roster"
+        known = to_bytes("Q", [value for row in self.hashes.values() for value in row])
+        roster = applied(msgspec.structs.replace(self.roster, hashes=known), message.change)
+        assert roster is not None, "a difference is to what was said before"
+        self._take(roster)
+        return message.change
+
+    def _take(self, roster: Roster) -> None:
+        self.roster = roster
+        announced = iter(roster.announced())
+        self.hashes = {vm: [next(announced) for _ in Section] for vm in roster.vm_ids()}
 
     def _hear_change(self, one: Outgoing) -> ChangeEvent:
         event = stream.read_change(one.body)

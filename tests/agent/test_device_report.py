@@ -119,7 +119,7 @@ def test_a_report_waits_for_the_roster_that_says_whose_life_it_is() -> None:
     session.report_devices(11.07)
     assert not session.drain()
     session.wake(12.0)
-    assert [one.kind for one in session.drain()] == [Kind.ROSTER, Kind.FRAME, Kind.DEVICES]
+    assert [one.kind for one in session.drain()] == [Kind.ROSTER_CHANGE, Kind.FRAME, Kind.DEVICES]
 
 
 def test_large_reports_are_cut() -> None:

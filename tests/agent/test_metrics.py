@@ -111,6 +111,7 @@ async def test_what_was_counted_and_timed_is_told_as_it_is() -> None:
     for vm in (A, B):
         tell(session, vm, 7, now)
     session.counters = Counters(looks=11, looks_late=12, looks_failed=13, coalesced=14, frames=15, rosters=16)
+    session.counters.roster_changes = 20
     session.counters.changes, session.counters.devices, session.counters.bytes_published = 17, 18, 19
     for seconds in (0.004, 0.005, 0.3, 7.0):
         agent.measures.ticks.add(seconds)
@@ -118,8 +119,8 @@ async def test_what_was_counted_and_timed_is_told_as_it_is() -> None:
         calls.of("look").durations.add(seconds)
     found = samples(collector_of([agent], calls))
     assert [found[key("looks_total", result=result)] for result in ("taken", "late", "failed")] == [11, 12, 13]
-    kinds = ("frame", "roster", "change", "devices")
-    assert [found[key("published_total", kind=kind)] for kind in kinds] == [15, 16, 17, 18]
+    kinds = ("frame", "roster", "rosterChange", "change", "devices")
+    assert [found[key("published_total", kind=kind)] for kind in kinds] == [15, 16, 20, 17, 18]
     assert [found[key(name)] for name in ("changes_coalesced_total", "published_bytes_total")] == [14, 19]
     assert found[key("changes_unconfirmed")] == 2
     below = {"0.005": 2, "0.01": 2, "0.25": 2, "0.5": 3, "5.0": 3, "+Inf": 4}

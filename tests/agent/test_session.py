@@ -24,7 +24,7 @@ from vmpulse_agent.session import ROSTER_PERIOD_S, URGENT_BURST, URGENT_GAP_S, P
 from vmpulse_contract import limits, sections
 from vmpulse_contract.identity import VmId
 from vmpulse_contract.sections import GuestDetails, Info, Section, Status
-from vmpulse_contract.stream import ChangeEvent, Goodbye
+from vmpulse_contract.stream import ChangeEvent, Frame, Goodbye
 from vmpulse_contract.values import VmStatus
 
 
@@ -48,13 +48,13 @@ def test_nothing_before_begin() -> None:
 
 
 def test_later_start_sends_change_events() -> None:
-    """A VM that starts later is announced by roster, its sections by change events, with bodies, as they are read."""
+    """A VM that starts later is announced by a difference, its sections by change events with bodies once read."""
     session, receiver = started(up(A))
     look_at(session, 12.0, up(A), up(B))
     assert session.drain_unread() == [B]
     tell(session, B, 7, 12.1)
     heard = receiver.hear(session.drain())
-    assert kinds_of(heard)[0] == "Roster"
+    assert kinds_of(heard)[0] == "RosterChange"
     assert pids_of(heard) == [7]
     assert all(event.previous == sections.ABSENT for event in heard if isinstance(event, ChangeEvent))
 
@@ -169,7 +169,7 @@ def test_memory_is_bounded_without_a_broker() -> None:
             tell(session, one, step, now)
         session.tick(now)
     assert len(session.tombstones) == limits.TOMBSTONES_PER_HOST.maximum
-    assert len(session._outgoing) + len(session.changes) + len(session._exits) + len(session._statuses) < 24
+    assert len(session._outgoing) + len(session.changes) + len(session._endings) + len(session._statuses) < 24
 
 
 def test_disconnect_before_the_drain_leaves_a_gap() -> None:
@@ -223,7 +223,7 @@ def test_extra_frames_and_rosters_are_at_most_five_a_second() -> None:
         status = VmStatus.PAUSED if step % 2 else VmStatus.UP
         look_at(session, now, up(A, token=step // 7, status=status))
         for message in receiver.hear(session.drain()):
-            times[type(message).__name__].append(now)
+            times["Frame" if isinstance(message, Frame) else "Roster"].append(now)
     for said in times.values():
         assert len(said) >= 10
         fourth_after = zip(said, said[URGENT_BURST:], strict=False)
@@ -245,7 +245,7 @@ def test_waking_in_time_does_what_was_put_off(begun: float) -> None:
     at = session.wake_at()
     assert at is not None
     session.wake(at)
-    assert [one.kind for one in session.drain()] == ["roster", "frame"]
+    assert [one.kind for one in session.drain()] == ["rosterChange", "frame"]
     assert session.wake_at() is None
 
 

@@ -14,6 +14,7 @@ from vmpulse_contract import columns, sections, verbs, wire
 from vmpulse_contract.columns import to_bytes
 from vmpulse_contract.devices import DeviceMessage, DeviceRecord, PackedDevices
 from vmpulse_contract.identity import VmId, vm_id
+from vmpulse_contract.roster_change import RosterChangeMessage, pack_roster_change
 from vmpulse_contract.sections import ABSENT, Section
 from vmpulse_contract.stream import (
     ChangeEvent,
@@ -89,6 +90,25 @@ BIG_FRAME: Final = Frame(
     stats_age=_many({39: 473}, 1),
 )
 """Every form of a column; it goes with no golden roster."""
+TOKEN_C: Final = 1_700_000_003_789
+C: Final = vm_id("20112233-4455-6677-8899-aabbccddeeff")
+ROSTER_CHANGE: Final = RosterChangeMessage(
+    wire.VERSION,
+    EPOCH,
+    10,
+    pack_roster_change(
+        layout=4,
+        base=3,
+        monotonic_ms=66_000,
+        left=[A],
+        vms=[C],
+        tokens=[TOKEN_C],
+        elapsed_ms=[2_500],
+        hashes=to_bytes("Q", [INFO_HASH, ABSENT, ABSENT, ABSENT]),
+        tombstones=(Tombstone(A, TOKEN_A, ExitCode.NORMAL, ExitReason.MIGRATION_SUCCEEDED, 65_500),),
+    ),
+)
+"""A has migrated away, and C has begun; what frame 9 says goes before it."""
 GOODBYE: Final = Goodbye(wire.VERSION, EPOCH, 11, GoodbyeReason.STOPPED)
 
 DEVICES: Final = DeviceMessage(

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 from hypothesis import strategies as st
 
 from tests.contract import wirelings
-from vmpulse_contract import device_columns, device_door, devices, sections, stream, verbs
+from vmpulse_contract import device_columns, device_door, devices, roster_change, sections, stream, verbs
 from vmpulse_contract.errors import MessageError, VerbError
 from vmpulse_contract.sections import BODIED
 from vmpulse_contract.verbs import Verb
@@ -37,6 +37,7 @@ class Reader(NamedTuple):
 READERS: Final = (
     Reader("frame", stream.read_frame, wirelings.frames()),
     Reader("roster", stream.read_roster, wirelings.roster_messages),
+    Reader("roster change", roster_change.read_roster_change, wirelings.roster_change_messages),
     Reader("change", stream.read_change, wirelings.changes()),
     Reader("goodbye", stream.read_goodbye, wirelings.goodbyes),
     Reader("devices", devices.check_devices, wirelings.device_maps.map(wirelings.pack_map)),

@@ -15,6 +15,7 @@ from tests.contract.test_golden import GOLDEN
 from vmpulse_contract import errors, limits, sections, topology, verbs, wire
 from vmpulse_contract.devices import DeviceMessage
 from vmpulse_contract.identity import HostId
+from vmpulse_contract.roster_change import RosterChange
 from vmpulse_contract.sections import Section
 from vmpulse_contract.stream import Frame, HostFacts, HostValues
 from vmpulse_contract.values import STATUS_LABELS, VmStatus
@@ -88,6 +89,12 @@ def test_host_values() -> None:
     assert listed[1].lower().split(", ") == [name.replace("_", "") for name in HostValues.__struct_fields__]
 
 
+def test_roster_change_fields() -> None:
+    """The fields of a difference stand in the order of the code."""
+    listed = [row[1].lower() for row in _rows("### Roster change")]
+    assert listed == [name.replace("_", "") for name in RosterChange.__struct_fields__]
+
+
 def test_device_fields() -> None:
     """The fields of device statistics stand in the order of the code."""
     listed = [row[1].lower() for row in _rows("## Device statistics")]
@@ -100,7 +107,8 @@ def test_addresses() -> None:
     assert {row[0] for row in rows} == set(topology.EXCHANGES)
     shown = PAGE.replace("<host>", "h1")
     host = HostId("h1")
-    for key in (topology.roster_key(host), topology.goodbye_key(host), topology.change_key(host, Section.INFO)):
+    keys = (topology.roster_key(host), topology.roster_change_key(host), topology.goodbye_key(host))
+    for key in (*keys, topology.change_key(host, Section.INFO)):
         assert f"`{key}`" in shown
 
 

@@ -23,7 +23,7 @@ import pytest
 
 from tests.contract import golden_life as life
 from tests.contract import golden_messages as golden
-from vmpulse_contract import device_columns, device_door, devices, stream, verbs, wire
+from vmpulse_contract import device_columns, device_door, devices, roster_change, stream, verbs, wire
 from vmpulse_contract.columns import Sparse
 from vmpulse_contract.devices import PackedDevices
 from vmpulse_contract.verbs import Verb
@@ -67,6 +67,7 @@ MESSAGES: Final = {
     **{name: Golden(change, stream.read_change) for name, change in life.CHANGES.items()},
     "frame_sixth": Golden(life.FRAME_SIXTH, stream.read_frame),
     "roster": Golden(golden.ROSTER_MESSAGE, stream.read_roster),
+    "rosterChange": Golden(golden.ROSTER_CHANGE, roster_change.read_roster_change),
     "change": Golden(golden.CHANGE, stream.read_change),
     "frame": Golden(golden.FRAME, stream.read_frame),
     "frame_40": Golden(golden.BIG_FRAME, stream.read_frame),

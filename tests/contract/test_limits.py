@@ -13,6 +13,7 @@ from vmpulse_contract import columns, device_door, devices, errors, limits, sect
 from vmpulse_contract.devices import DeviceRecord
 from vmpulse_contract.errors import LimitBreached
 from vmpulse_contract.identity import VmId
+from vmpulse_contract.roster_change import RosterChange, RosterChangeMessage, read_roster_change
 from vmpulse_contract.sections import GuestDetails, Info, NetIface, Section
 from vmpulse_contract.stream import HostFacts, RosterMessage, Tombstone
 from vmpulse_contract.values import ExitCode, ExitReason
@@ -29,6 +30,14 @@ def _roster(count: int = 0, tombs: int = 0, labels: int = 0) -> bytes:
     packed = (b"".join(MANY_IDS[:count]), b"\0" * 8 * count, b"\0" * 8 * count, b"\0" * 32 * count)
     roster = stream.Roster(1, 1, facts, *packed, tombstones=(tombstone,) * tombs)
     return wire.write(RosterMessage(1, 1, 1, roster))
+
+
+def _roster_change(began: int = 0, left: int = 0, tombs: int = 0) -> bytes:
+    """A difference on the wire, which no sender of ours would make."""
+    tombstone = Tombstone(MANY_IDS[0], 1, ExitCode.NORMAL, ExitReason.SUCCESS, 0)
+    packed = (b"".join(MANY_IDS[:began]), b"\0" * 8 * began, b"\0" * 8 * began, b"\0" * 32 * began)
+    change = RosterChange(2, 1, 1, b"".join(MANY_IDS[:left]), *packed, tombstones=(tombstone,) * tombs)
+    return wire.write(RosterChangeMessage(1, 1, 1, change))
 
 
 def _frame(count: int) -> bytes:
@@ -73,6 +82,9 @@ CASES: list[Case] = [
     (errors.MessageTooBig, lambda size: wire.write_canonical(b"x" * (size - 5))),
     (errors.TooManyVms, lambda count: stream.read_frame(_frame(count))),
     (errors.TooManyVms, lambda count: stream.read_roster(_roster(count=count))),
+    (errors.TooManyVms, lambda count: read_roster_change(_roster_change(began=count))),
+    (errors.TooManyVms, lambda count: read_roster_change(_roster_change(left=count))),
+    (errors.TooManyTombstones, lambda count: read_roster_change(_roster_change(tombs=count))),
     (
         errors.TooManyVms,
         lambda count: verbs.read_reply(Verb.LIST, _reply(vms={vm: {"status": 1} for vm in MANY_IDS[:count]})),

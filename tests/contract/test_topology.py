@@ -25,6 +25,7 @@ def test_stream_keys_parse_back(host: HostId, section: Section) -> None:
     runtime, changes = topology.RUNTIME, topology.CHANGES
     assert parse_stream_key(runtime, topology.frame_key(host)) == StreamKey(host, Kind.FRAME, None)
     assert parse_stream_key(runtime, topology.roster_key(host)) == StreamKey(host, Kind.ROSTER, None)
+    assert parse_stream_key(runtime, topology.roster_change_key(host)) == StreamKey(host, Kind.ROSTER_CHANGE, None)
     assert parse_stream_key(runtime, topology.goodbye_key(host)) == StreamKey(host, Kind.GOODBYE, None)
     assert parse_stream_key(topology.DEVICES, topology.devices_key(host)) == StreamKey(
         host, Kind.DEVICES, None, columns=True
@@ -79,7 +80,12 @@ def test_any_key_parses_or_is_refused(key: str) -> None:
         parsed = parse_stream_key(topology.RUNTIME, key)
     except MistypedMessage:
         return
-    makers = {Kind.FRAME: topology.frame_key, Kind.ROSTER: topology.roster_key, Kind.GOODBYE: topology.goodbye_key}
+    makers = {
+        Kind.FRAME: topology.frame_key,
+        Kind.ROSTER: topology.roster_key,
+        Kind.ROSTER_CHANGE: topology.roster_change_key,
+        Kind.GOODBYE: topology.goodbye_key,
+    }
     assert key.startswith(f"{parsed.host}.") if parsed.kind is None else makers[parsed.kind](parsed.host) == key
 
 

@@ -12,6 +12,7 @@ from vmpulse_contract import sections, verbs, wire
 from vmpulse_contract.columns import LARGEST, pack
 from vmpulse_contract.devices import DeviceMessage, DeviceRecord, PackedDevices
 from vmpulse_contract.identity import VmId
+from vmpulse_contract.roster_change import RosterChange, RosterChangeMessage, pack_roster_change
 from vmpulse_contract.sections import GuestDetails, Info, NetIface, Section, SectionBody, Status, WatchdogEvent
 from vmpulse_contract.stream import (
     ChangeEvent,
@@ -128,6 +129,28 @@ def rosters(draw: st.DrawFn) -> Roster:
     )
 
 
+@st.composite
+def roster_changes(draw: st.DrawFn) -> RosterChange:
+    """A difference of any two rosters."""
+    ids = draw(st.lists(vms, max_size=12, unique=True))
+    gone = draw(st.integers(0, len(ids)))
+    count = len(ids) - gone
+    elapsed = st.none() | st.integers(0, LARGEST)
+    base = draw(st.integers(0, LARGEST - 1))
+    return pack_roster_change(
+        layout=draw(st.integers(base + 1, LARGEST)),
+        base=base,
+        monotonic_ms=draw(u64),
+        left=ids[:gone],
+        vms=ids[gone:],
+        tokens=draw(st.lists(u64, min_size=count, max_size=count)),
+        elapsed_ms=draw(st.lists(elapsed, min_size=count, max_size=count)),
+        hashes=draw(st.binary(min_size=count * 32, max_size=count * 32)),
+        tombstones=tuple(draw(st.lists(tombstones, max_size=3))),
+    )
+
+
+roster_change_messages = st.builds(RosterChangeMessage, st.just(wire.VERSION), epochs, u64, roster_changes())
 roster_messages = st.builds(RosterMessage, st.just(wire.VERSION), epochs, u64, rosters())
 
 signed = st.integers(-(1 << 63), (1 << 63) - 1)

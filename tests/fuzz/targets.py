@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 import msgpack
 
 from tests.agent.libvirt_edge.recorded import ACTIVE_XML, GUEST_INFO, INACTIVE_XML
-from tests.consumers.view.back_to_back import Table
+from tests.consumers.view.back_to_back import Table, vm_number
 from tests.consumers.view.situations import HOST, live_table
 from tests.contract import golden_messages
 from vmpulse_agent.libvirt_edge import canonical_xml, domain_xml, guest_agent, guest_apps
@@ -30,7 +30,7 @@ from vmpulse_consumers.http.access import read_tokens
 from vmpulse_consumers.http.queries import HostQuery, VmQuery, read
 from vmpulse_consumers.http.refusals import Refused
 from vmpulse_consumers.view.memory import read_host, read_transit, remembered
-from vmpulse_contract import broker_url, device_door, devices, sections, stream, topology, verbs, wire
+from vmpulse_contract import broker_url, device_door, devices, roster_change, sections, stream, topology, verbs, wire
 from vmpulse_contract.errors import ContractError, MessageError, VerbError
 from vmpulse_contract.sections import Section
 from vmpulse_contract.verbs import Verb
@@ -43,6 +43,8 @@ ADDRESSES: Final = {
 """As interfaceAddresses answers."""
 SEQ: Final = 2
 """Where it stands in a stream message: after version and epoch."""
+BASE: Final = 1
+"""Where the difference of a roster, a message's last element, says to which layout it is."""
 CORPUS: Final = Path(__file__).with_name("corpus")
 
 
@@ -75,6 +77,7 @@ def _stream(golden: Mapping[str, bytes]) -> list[Target]:
     kinds: dict[str, tuple[tuple[bytes, ...], Callable[[bytes], object]]] = {
         "frame": (frames, stream.read_frame),
         "roster": ((golden["roster"],), stream.read_roster),
+        "roster change": ((golden["rosterChange"],), roster_change.read_roster_change),
         "change": ((golden["change"],), stream.read_change),
         "goodbye": ((golden["goodbye"],), stream.read_goodbye),
         "devices": ((golden["devices"],), devices.check_devices),
@@ -200,6 +203,7 @@ class _FuzzedView:
     KEYS: Final = (
         (topology.RUNTIME, "host-0"),
         (topology.RUNTIME, "host-0.roster"),
+        (topology.RUNTIME, "host-0.rosterChange"),
         (topology.CHANGES, "host-0.info"),
         (topology.CHANGES, "host-0.status"),
         (topology.DEVICES, "host-0"),
@@ -235,15 +239,18 @@ class _FuzzedView:
         if isinstance(value, list) and len(value) > SEQ:
             host = self._table.view.hosts[HOST]
             value[SEQ - 1], value[SEQ] = host.epoch, host.seq + 1
+            if isinstance(value[-1], list) and len(value[-1]) > BASE:
+                value[-1][BASE] = host.layout
             raw = msgpack.packb(value)
         return raw
 
     def _said(self) -> list[Any]:
         host = self._table.host
-        host.define_vm(next(iter(host.domains)))
+        host.define_vm(vm_number(9))
         for domain in host.domains.values():
             domain.user = "somebody"
         host.tick(self._now + 3.0)
+        host.reconnect(self._now + 3.0)
         host.report_devices(self._now + 3.0)
         said = list(host.queue)
         host.queue.clear()

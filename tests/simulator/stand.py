@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from vmpulse_agent import answers
 from vmpulse_agent.hypervisor import HypervisorEvent, LifecycleEvent, SectionsStale
 from vmpulse_agent.session import Outgoing, Session
 from vmpulse_contract import columns, verbs, wire
 from vmpulse_contract.identity import VmId, vm_text
+from vmpulse_contract.roster_change import applied, read_roster_change
 from vmpulse_contract.sections import Section
 from vmpulse_contract.stream import (
-    ChangeEvent,
     Frame,
     HostFacts,
     Roster,
@@ -72,14 +74,12 @@ class Stand:
 
     async def rows(self) -> list[dict[str, Any]]:
         """The host's VMs as a view's API would tell them, from published bytes and replies to verbs alone."""
-        roster, frame, changes = self._last()
+        roster, frame = self._last()
         values = [columns.unpack(column, frame.count) for column in frame.columns]
         announced = roster.announced()
         hashes = {
             vm: dict(zip(Section, announced[4 * at : 4 * at + 4], strict=True)) for at, vm in enumerate(roster.vm_ids())
         }
-        for change in changes:
-            hashes[VmId(change.vm)][change.section] = change.hash
         held = {section: self._reply(section) for section in (Section.INFO, Section.STATUS, Section.GUEST_DETAILS)}
         elapsed = roster.elapsed()
         since = frame.monotonic_ms - roster.monotonic_ms
@@ -130,12 +130,21 @@ class Stand:
         assert isinstance(reply, SectionReply)
         return reply
 
-    def _last(self) -> tuple[Roster, Frame, list[ChangeEvent]]:
-        """The last roster and frame, and the changes since that roster."""
+    def _last(self) -> tuple[Roster, Frame]:
+        """The roster that all that was said adds up to, and the last frame."""
         newest = max(at for at, message in enumerate(self.published) if message.kind is Kind.ROSTER)
-        frames = [message.body for message in self.published if message.kind is Kind.FRAME]
-        changes = [read_change(message.body) for message in self.published[newest:] if message.kind is Kind.CHANGE]
-        return read_roster(self.published[newest].body).roster, read_frame(frames[-1]), changes
+        roster = read_roster(self.published[newest].body).roster
+        for message in self.published[newest:]:
+            if message.kind is Kind.ROSTER_CHANGE:
+                made = applied(roster, read_roster_change(message.body).change)
+                assert made is not None
+                roster = made
+            elif message.kind is Kind.CHANGE:
+                change = read_change(message.body)
+                announced = roster.announced()
+                announced[roster.vm_ids().index(VmId(change.vm)) * len(Section) + change.section] = change.hash
+                roster = msgspec.structs.replace(roster, hashes=columns.to_bytes("Q", announced))
+        return roster, read_frame([message.body for message in self.published if message.kind is Kind.FRAME][-1])
 
     def _notified(self, event: HypervisorEvent) -> None:
         if isinstance(event, SectionsStale):

@@ -20,6 +20,7 @@ from vmpulse_agent.host_agent import Timing
 from vmpulse_agent.hypervisor import Exit
 from vmpulse_contract import broker_url, topology, verbs, wire
 from vmpulse_contract.errors import UnknownHost
+from vmpulse_contract.roster_change import applied, read_roster_change
 from vmpulse_contract.stream import Frame, Goodbye, RosterMessage, read_frame, read_goodbye, read_roster
 from vmpulse_contract.topology import Kind
 from vmpulse_contract.values import ExitCode, ExitReason
@@ -79,6 +80,11 @@ class Listener:
                 self.frames[host].append(read_frame(message.body))
             case Kind.ROSTER:
                 self.rosters[host].append(read_roster(message.body))
+            case Kind.ROSTER_CHANGE:
+                told, before = read_roster_change(message.body), self.rosters[host][-1]
+                made = applied(before.roster, told.change)
+                assert made is not None
+                self.rosters[host].append(RosterMessage(told.version, told.epoch, told.seq, made))
             case Kind.GOODBYE:
                 self.goodbyes[host].append(read_goodbye(message.body))
 

@@ -42,6 +42,8 @@ def address_of(host: HostId, name: str) -> tuple[str, str]:
     match Kind(name.partition("_")[0]):
         case Kind.ROSTER:
             return topology.RUNTIME, topology.roster_key(host)
+        case Kind.ROSTER_CHANGE:
+            return topology.RUNTIME, topology.roster_change_key(host)
         case Kind.GOODBYE:
             return topology.RUNTIME, topology.goodbye_key(host)
         case Kind.CHANGE:

@@ -21,6 +21,8 @@ LATER_WORDS: Final = {"session": "Dreaming", "boot": "z", "action": "revive", "c
 LATER_STATUS, LATER_REASON, LATER_GOODBYE = 42, 77, "evacuated"
 ROSTER, VMS, HASHES, TOMBSTONES = 3, 3, 6, 7
 """Where a message has its roster, and a roster its VMs, hashes and tombstones."""
+CHANGE_HASHES, CHANGE_TOMBSTONES = 7, 8
+"""Where the difference of a roster has its hashes and tombstones; it is where a message would have its roster."""
 STATUSES, EXIT_REASON, REASON, DEFLATED = 7, 3, 3, 4
 """Where a frame, a tombstone, a goodbye and device statistics have theirs."""
 HASH_BYTES: Final = 8
@@ -51,9 +53,13 @@ def newer(messages: Mapping[str, bytes]) -> dict[str, bytes]:
     for value in values.values():
         adding.learn_hashes(value)
     for name, value in values.items():
-        if "roster" in name:
+        if _tells_roster(name):
             adding.learn_digest(_roster_of(value))
     return {name: packed(adding.message(name, value)) for name, value in values.items()}
+
+
+def _tells_roster(name: str) -> bool:
+    return "roster" in name.split("_")
 
 
 def _roster_of(value: Any) -> list[Any]:
@@ -104,11 +110,10 @@ class _Adding:
 
     def message(self, name: str, value: Any) -> Any:
         """Give a message with all additions."""
-        if "roster" in name:
-            roster = _roster_of(value)
-            roster[HASHES] = self._hashes(roster[HASHES])
-            for tombstone in roster[TOMBSTONES]:
-                tombstone[EXIT_REASON] = LATER_REASON
+        if _tells_roster(name):
+            self._ended_otherwise(_roster_of(value), HASHES, TOMBSTONES)
+        elif name == "rosterChange":
+            self._ended_otherwise(value[ROSTER], CHANGE_HASHES, CHANGE_TOMBSTONES)
         elif name == "frame_sixth":
             value[STATUSES] = bytes([1, LATER_STATUS])
         elif name == "goodbye":
@@ -116,6 +121,11 @@ class _Adding:
         elif name.startswith("devices"):
             value[DEFLATED] = zlib.compress(packed(self._added(unpacked(zlib.decompress(value[DEFLATED])), "vms")))
         return self._added(value)
+
+    def _ended_otherwise(self, said: list[Any], hashes: int, tombstones: int) -> None:
+        said[hashes] = self._hashes(said[hashes])
+        for tombstone in said[tombstones]:
+            tombstone[EXIT_REASON] = LATER_REASON
 
     def _hashes(self, hashes: bytes) -> bytes:
         numbers = (int.from_bytes(hashes[at : at + HASH_BYTES], "little") for at in range(0, len(hashes), HASH_BYTES))

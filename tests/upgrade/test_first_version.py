@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.contract import golden_life as life
-from tests.contract.golden_messages import DEVICE_COLUMNS, DEVICES, TOKEN_A, TOKEN_B, A, B
+from tests.contract.golden_messages import DEVICE_COLUMNS, DEVICES, TOKEN_A, TOKEN_B, TOKEN_C, A, B, C
 from tests.contract.test_golden import MESSAGES, VERB_OF_REPLY
 from tests.upgrade.conftest import OTHER_VERSION
 from tests.upgrade.golden_host import FIRST_HALF, SECOND_HALF, golden_host
@@ -69,6 +69,19 @@ async def test_its_whole_life_is_seen(guarded: PrivateBroker) -> None:
         assert stopped["data"]["exitReason"] == "user_shutdown"
         assert complete(view, other)
         assert (view.view.counts.rejected, view.view.counts.messages[LATER_KIND]) == ({}, 0)
+
+
+async def test_what_has_changed_of_its_roster_is_seen(guarded: PrivateBroker) -> None:
+    """By its difference one VM has migrated away and another is there; the answer it gave before undoes nothing."""
+    async with view_at_work(guarded) as view, golden_host(guarded, OTHER_VERSION) as golden:
+        await begin(golden, view)
+        await golden.say(*SECOND_HALF)
+        await eventually(lambda: said_of(view, OTHER_VERSION) == AFTER_SECOND_HALF, WITHIN_S)
+        await golden.say("rosterChange")
+        host = view.view.hosts[OTHER_VERSION]
+        await eventually(lambda: host.vms == [B, C], WITHIN_S)
+        assert [*host.tokens] == [0, TOKEN_C]
+        assert list(view.view.transits) == [A]
 
 
 @pytest.mark.parametrize("half", [FIRST_HALF, SECOND_HALF])

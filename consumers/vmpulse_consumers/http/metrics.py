@@ -30,7 +30,7 @@ from vmpulse_contract.errors import VERB_ERRORS
 from vmpulse_contract.topology import Kind
 
 VERSION: Final = version("vmpulse")
-STREAM: Final = (Kind.FRAME, Kind.ROSTER, Kind.CHANGE, Kind.GOODBYE, Kind.DEVICES, LATER_KIND)
+STREAM: Final = (Kind.FRAME, Kind.ROSTER, Kind.ROSTER_CHANGE, Kind.CHANGE, Kind.GOODBYE, Kind.DEVICES, LATER_KIND)
 REASONS: Final = ("hash", "malformed", "mistyped", "oversized", "sender", "version")
 
 
@@ -82,10 +82,15 @@ class FleetCollector(Collector):
             ("vmpulse_crowded", "Section bodies not kept, for their host has too many bytes of them.", counts.crowded),
             ("vmpulse_rivals", "Times that two agents were found to speak for one host.", counts.rivals),
             ("vmpulse_relists", "Rosters asked for.", counts.relists),
+            ("vmpulse_clock_requests", "Questions put only to measure an agent's clock.", counts.clocks),
             ("vmpulse_repairs", "Section bodies asked for, in requests.", counts.repairs),
             ("vmpulse_requests_held_back", "Requests put off by their host's allowance.", counts.held_back),
             ("vmpulse_digest_mismatches", "Frames whose digest differed.", counts.digest_mismatches),
-            ("vmpulse_layout_mismatches", "Frames of another layout than held.", counts.layout_mismatches),
+            (
+                "vmpulse_layout_mismatches",
+                "Frames and differences of rosters that go with another layout than is held.",
+                counts.layout_mismatches,
+            ),
         ):
             yield CounterMetricFamily(name, words, value)
 

@@ -1,9 +1,10 @@
 """What the view asks hosts: one question at a time for each, no more than hosts and broker can bear in all.
 
 A host is asked for its roster first, since that says what else is missing; then, section by section, for the bodies
-whose announced hash is not held. Questions are paced twice: each host has an allowance, and the fleet has one, so that
-a start which has thousands of hosts to ask is no stampede. A question that failed is put again after a pause that
-grows, spread by the host's name: hosts that failed together are not asked together again.
+whose announced hash is not held. Only to measure its clock it is asked for its own statistics, the smallest answer that
+there is: each answer says what the clock shows. Questions are paced twice: each host has an allowance, and the fleet
+has one, so that a start which has thousands of hosts to ask is no stampede. A question that failed is put again after a
+pause that grows, spread by the host's name: hosts that failed together are not asked together again.
 """
 
 from __future__ import annotations
@@ -60,6 +61,11 @@ class Asking:
         host.want_roster = True
         self.want(host)
 
+    def remeasure(self, host: Host) -> None:
+        """Ask the host what its clock shows when it may be asked."""
+        host.want_clock = True
+        self.want(host)
+
     def want(self, host: Host) -> None:
         """Queue the host for a request if it needs one and may have one."""
         if host.in_flight is None and not host.retry_at and not host.queued and _next(host) is not None:
@@ -114,6 +120,8 @@ class Asking:
         if verb is Verb.GET_ROSTER:
             host.want_roster = False
             self._counts.relists += 1
+        elif verb is Verb.GET_HOST_STATS:
+            self._counts.clocks += 1
         else:
             self._counts.repairs += 1
         self._number += 1
@@ -132,10 +140,13 @@ class Asking:
         return True
 
     def failed(self, host: Host, request: Request, code: str, now: float, pause: float | None = None) -> None:
-        """Its answer was none: put the question again after a while."""
+        """Its answer was none: put the question again after a while.
+
+        A host that cannot tell its statistics can tell its roster, and the clock with it.
+        """
         self._counts.requests_failed[code] += 1
         self.put_off(host, now, pause)
-        if request.verb is Verb.GET_ROSTER:
+        if request.verb in {Verb.GET_ROSTER, Verb.GET_HOST_STATS}:
             host.want_roster = True
         self.want(host)
 
@@ -158,12 +169,14 @@ class Asking:
 
 
 def _next(host: Host) -> tuple[Verb, tuple[VmId, ...]] | None:
-    """What to ask the host next: its roster first, for it says what else is missing."""
+    """What to ask the host next: its roster first, for it says what else is missing, and measures the clock too."""
     if host.state in UNASKED:
         return None
     if host.want_roster:
         return Verb.GET_ROSTER, ()
     if host.confirmed:
+        if host.want_clock:
+            return Verb.GET_HOST_STATS, ()
         for section in BODIED:
             unheld = host.unheld(section)
             if unheld:

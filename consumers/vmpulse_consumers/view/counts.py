@@ -8,10 +8,10 @@ from collections import Counter
 class Counts:
     """Cumulative counts, for metrics.
 
-    ``rejected`` by reason, ``requests_failed`` by the error's code; ``over_budget`` are messages dropped because
-    their host says too much; ``crowded`` bodies not kept, because their host has too many bytes of them; ``rivals``
-    how often a host was found to have two agents; ``held_back`` requests that a host's allowance put off;
-    ``unburied`` poison that did not get to ``vmpulse.dead``.
+    ``rejected`` by reason, ``requests_failed`` by the error's code; ``clocks`` are requests that measure an agent's
+    clock and nothing else; ``over_budget`` messages dropped because their host says too much; ``crowded`` bodies not
+    kept, because their host has too many bytes of them; ``rivals`` how often a host was found to have two agents;
+    ``held_back`` requests that a host's allowance put off; ``unburied`` poison that did not get to ``vmpulse.dead``.
     """
 
     def __init__(self) -> None:
@@ -23,6 +23,7 @@ class Counts:
         self.digest_mismatches = 0
         self.layout_mismatches = 0
         self.relists = 0
+        self.clocks = 0
         self.repairs = 0
         self.held_back = 0
         self.requests_failed: Counter[str] = Counter()

@@ -14,7 +14,7 @@ from vmpulse_consumers.view.devices import Devices
 from vmpulse_consumers.view.states import HEARD, TABLE, HostInput, HostState, step
 from vmpulse_contract import columns, limits, sections
 from vmpulse_contract.sections import ABSENT, BODIED, Section
-from vmpulse_contract.stream import HostFacts
+from vmpulse_contract.stream import HostFacts, pack_roster
 
 if TYPE_CHECKING:
     from vmpulse_consumers.view.bodies import Bodies
@@ -125,6 +125,7 @@ class Host:
         "tombstones",
         "unproved",
         "vms",
+        "want_clock",
         "want_roster",
     )
 
@@ -172,7 +173,7 @@ class Host:
         self.offset: float | None = None
         self.offset_at = 0.0
         self.remeasure_at = 0.0
-        self.want_roster = False
+        self.want_clock = self.want_roster = False
         self.queued = False
         self.in_flight: Request | None = None
         self.retries, self.retry_at = 0, 0.0
@@ -271,7 +272,7 @@ class Host:
         """
         measured = sent_at - monotonic_ms / 1000
         kept = float("-inf") if self.offset is None else self.offset - DRIFT * (now - self.offset_at)
-        self.offset, self.offset_at = max(measured, kept), now
+        self.offset, self.offset_at, self.want_clock = max(measured, kept), now, False
         self.remeasure_at = now + (REMEASURE_S if now - sent_at < SLOW_S else REMEASURE_SLOW_S)
 
     def frame_age(self, now: float) -> float | None:
@@ -323,6 +324,19 @@ class Host:
                 if old.as_of[was + section] > as_of:
                     self.announced[row + section] = old.announced[was + section]
                     self.section_as_of[row + section] = old.as_of[was + section]
+
+    def roster(self) -> Roster:
+        """The roster as it is held: what was announced since is in it."""
+        return pack_roster(
+            layout=self.layout,
+            monotonic_ms=self.roster_ms,
+            facts=self.facts,
+            vms=self.vms,
+            tokens=self.tokens,
+            elapsed_ms=self.elapsed,
+            hashes=columns.to_bytes("Q", self.announced),
+            tombstones=self.tombstones,
+        )
 
     def _carry(self, vm: VmId, old: _Sections) -> None:
         """Move the bodies held of a VM from its old row to its new one."""

@@ -10,16 +10,16 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from vmpulse_consumers.view.claims import ClaimState
 from vmpulse_consumers.view.host import WIDTH
 from vmpulse_consumers.view.states import HostState
-from vmpulse_contract import columns, wire
+from vmpulse_contract import wire
 from vmpulse_contract.errors import MistypedMessage
 from vmpulse_contract.identity import HostId, VmId
 from vmpulse_contract.sections import BODIED, Section
-from vmpulse_contract.stream import Count, Roster, Uuid, check_roster, pack_roster
+from vmpulse_contract.stream import Count, Roster, Uuid, check_roster, pack_elapsed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -211,16 +211,8 @@ def _taken(marks: dict[Key, None], most: int) -> list[Key]:
 
 def remembered(host: Host, vms: Mapping[VmId, Vm], runtime: Runtime) -> HostMemory:
     """Put together what is kept of a host."""
-    roster = pack_roster(
-        layout=host.layout,
-        monotonic_ms=host.roster_ms,
-        facts=host.facts,
-        vms=host.vms,
-        tokens=host.tokens,
-        elapsed_ms=(None for _ in host.vms),
-        hashes=columns.to_bytes("Q", host.announced),
-        tombstones=host.tombstones,
-    )
+    # Elapsed times are on the clock of an epoch that may be over when they are read.
+    roster = structs.replace(host.roster(), elapsed_ms=pack_elapsed(None for _ in host.vms))
     statuses = runtime.status[host.block.start : host.block.start + host.block.size].tobytes()
     claims = bytes(CLAIM_CODES.index(host.unproved.get(vm, ClaimState.RUNNING)) for vm in host.vms)
     marks = bytes(OWNED * (vms[vm].owner is host) + SPLIT * vms[vm].split for vm in host.vms)

@@ -17,6 +17,8 @@ from vmpulse_contract.sections import Section
 from vmpulse_contract.values import ExitReason, VmStatus
 
 if TYPE_CHECKING:
+    from array import array
+
     from vmpulse_consumers.view.host import Host
     from vmpulse_consumers.view.memory import Memory
     from vmpulse_consumers.view.runtime import Runtime
@@ -37,6 +39,7 @@ class Before:
         self.tokens = host.tokens
         self.unproved = host.unproved
         self.block = host.block
+        self.held = host.held
         self.configs = host.announced[Section.CONFIG :: WIDTH]
         self.ended = {(end.vm, end.token) for end in host.tombstones}
         self._said = self._all_said(host)
@@ -67,12 +70,13 @@ class Before:
         """Whether the roster says anything that the one before did not."""
         return self._said != self._all_said(host)
 
-    def ended_lives(self, host: Host) -> list[VmId]:
-        """The VMs that the host no longer lists, or lists in another life."""
+    def let_go(self, host: Host) -> list[VmId]:
+        """The VMs of which a body was held that is held no more: as a rule those whose life has ended."""
+        now, was = host.held, self.held
         return [
             vm
             for vm, row in self.index.items()
-            if vm not in host.index or self.tokens[row] != host.tokens[host.index[vm]]
+            if any(_of(was, row)) and (vm not in host.index or _of(was, row) != _of(now, host.index[vm]))
         ]
 
     def same_lives(self, host: Host) -> list[tuple[int, int]]:
@@ -273,6 +277,11 @@ class Placement:
         self._keep(vm)
         self._telling.gone(vm, host)
         self.splits.drop(vm, now)
+
+
+def _of(hashes: array[int], row: int) -> array[int]:
+    """Those of one VM."""
+    return hashes[row * WIDTH : (row + 1) * WIDTH]
 
 
 def _ended_at(host: Host, end: Tombstone, now: float) -> float:

@@ -34,12 +34,12 @@ from vmpulse_consumers.view.placement import Before, Placement
 from vmpulse_consumers.view.runtime import Runtime
 from vmpulse_consumers.view.states import HEARD, HostInput, HostState
 from vmpulse_consumers.view.telling import Telling
-from vmpulse_contract import device_door, devices, stream, topology
+from vmpulse_contract import device_door, devices, roster_change, stream, topology
 from vmpulse_contract.errors import HostDidNotAnswer, MessageError, MistypedMessage, NotReady, VerbError, WrongSender
 from vmpulse_contract.identity import HostId, VmId
 from vmpulse_contract.sections import ABSENT, BODIED, Section
 from vmpulse_contract.topology import Kind
-from vmpulse_contract.verbs import SECTION_OF_VERB, RosterReply, SectionReply, Verb
+from vmpulse_contract.verbs import SECTION_OF_VERB, HostStatsReply, RosterReply, SectionReply, Verb
 
 if TYPE_CHECKING:
     from vmpulse_consumers.view.events import Event
@@ -124,14 +124,13 @@ class View:
                 self._frame(key.host, stream.read_frame(body), now)
             case Kind.ROSTER:
                 self._roster(key.host, stream.read_roster(body), now)
+            case Kind.ROSTER_CHANGE:
+                self._roster_change(key.host, roster_change.read_roster_change(body), now)
             case Kind.DEVICES:
                 checked = device_door.check_columns(body) if key.columns else devices.check_devices(body)
                 self._devices(key.host, checked)
             case Kind.CHANGE:
-                change = stream.read_change(body)
-                if change.section is not key.section:
-                    raise MistypedMessage(f"a change of {change.section.label} with routing key {routing_key!r:.100}")
-                self._change(key.host, change, now)
+                self._change(key.host, _change_of(key, body), now)
             case _:
                 self._goodbye(key.host, stream.read_goodbye(body), now)
         self.counts.messages[key.kind] += 1
@@ -235,12 +234,31 @@ class View:
             self.asking.relist(host)
         elif now > host.remeasure_at and not self.asking.crowded:
             # A measure in a crowd is slow and has to be made again: at the start of a large view one crowd more.
-            self.asking.relist(host)
+            self.asking.remeasure(host)
 
     def _roster(self, host_id: HostId, message: stream.RosterMessage, now: float) -> None:
         host = self._admit(host_id, message.epoch, message.seq, now)
         if host is not None and message.seq > host.roster_as_of:
             self._apply_roster(host, message.roster, message.seq, now, met=False)
+
+    def _roster_change(self, host_id: HostId, message: roster_change.RosterChangeMessage, now: float) -> None:
+        """Apply a difference as the roster that it makes of the one held; ask for the roster if it goes with another.
+
+        One whose layout is held says nothing new: an answer was given before the stream said it. To the sender's budget
+        it counts as the roster too, for that is what it costs: a few bytes may be about thousands of VMs.
+        """
+        host, change = self._admit(host_id, message.epoch, message.seq, now), message.change
+        if host is None or message.seq <= host.roster_as_of or change.layout == host.layout:
+            return
+        if change.base == host.layout:
+            if not self._within_budget(host_id, stream.ROW_BYTES * len(host.vms), now):
+                return
+            roster = roster_change.applied(host.roster(), change)
+            if roster is not None:
+                self._apply_roster(host, roster, message.seq, now, met=False)
+                return
+        self.counts.layout_mismatches += 1
+        self.asking.relist(host)
 
     def _change(self, host_id: HostId, change: stream.ChangeEvent, now: float) -> None:
         host = self._admit(host_id, change.epoch, change.seq, now)
@@ -310,6 +328,8 @@ class View:
                 self._relisted(host, reply, request, now)
             elif isinstance(reply, SectionReply):
                 self._repaired(host, reply, request, now)
+            elif isinstance(reply, HostStatsReply):
+                self._measured(host, reply, request, now)
         except Exception:
             # Whatever is wrong with the answer, or with us: the question stands, and is not put again at once.
             self.asking.failed(host, request, "message", now)
@@ -369,6 +389,13 @@ class View:
             host.retries = 0
         else:
             self.asking.put_off(host, now)
+
+    def _measured(self, host: Host, reply: HostStatsReply, request: Request, now: float) -> None:
+        """Take the clock's reading from an answer, and nothing else: the stream says the rest with each frame."""
+        if reply.epoch == host.epoch:
+            host.measure(reply.monotonic_ms, request.sent_at, now)
+        else:
+            self.asking.relist(host)
 
     # --- inputs: people -----------------------------------------------------------------------------------------
 
@@ -524,7 +551,7 @@ class View:
         self.runtime.release(before.block)
         if before.changed(host):
             self.memory.host(host.id)
-            for vm in before.ended_lives(host):
+            for vm in before.let_go(host):
                 self.memory.vm_left(host.id, vm)
         self.placement.listed(host, before, now, met=met)
         self.asking.want(host)
@@ -538,6 +565,14 @@ class View:
                 self.asking.want(host)  # what was left unasked while nobody was there to answer
             if is_heard(host) and not was_heard:
                 self.placement.heard_again(host, now)
+
+
+def _change_of(key: topology.StreamKey, body: bytes) -> stream.ChangeEvent:
+    """Read a change event, which has to be of the section that its key names. Raises MessageError."""
+    change = stream.read_change(body)
+    if change.section is not key.section:
+        raise MistypedMessage(f"a change of {change.section.label} with the routing key of another section")
+    return change
 
 
 def _check_as_of(host: Host, reply: RosterReply | SectionReply) -> None:

@@ -124,6 +124,8 @@ class Watch:
 
 
 def _is_of(message: Outgoing, vm: VmId, what: Section | Kind) -> bool:
+    if what is Kind.ROSTER:
+        return message.kind in {Kind.ROSTER, Kind.ROSTER_CHANGE}
     if isinstance(what, Kind):
         return message.kind is what
     return message.change is not None and message.change == (vm, what)

@@ -29,17 +29,19 @@ from vmpulse_consumers.view import Request, View
 from vmpulse_consumers.view.rows import VmRow, vm_row
 from vmpulse_contract import sections, verbs, wire
 from vmpulse_contract.devices import DeviceRecord
-from vmpulse_contract.errors import HostDidNotAnswer, UnknownHost
+from vmpulse_contract.errors import HostDidNotAnswer, NotReady, UnknownHost
 from vmpulse_contract.identity import HostId, VmId
 from vmpulse_contract.sections import GuestDetails, Info, NetIface, Section, Status
 from vmpulse_contract.stream import HostFacts, Tombstone
 from vmpulse_contract.topology import Kind
 from vmpulse_contract.values import ExitCode, ExitReason, VmStatus
-from vmpulse_contract.verbs import RosterReply, Verb
+from vmpulse_contract.verbs import HostStats, RosterReply, Verb
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+ROSTERS = frozenset({Kind.ROSTER, Kind.ROSTER_CHANGE})
+"""Both ways of the stream to say who is there."""
 STOPPED = Exit(ExitCode.NORMAL, ExitReason.USER_SHUTDOWN)
 MIGRATED = Exit(ExitCode.NORMAL, ExitReason.MIGRATION_SUCCEEDED)
 FAILED = Exit(ExitCode.ERROR, ExitReason.MIGRATION_FAILED)
@@ -96,6 +98,8 @@ class Domain:
 class SimpleHost:
     """One host: its domains, and the agent session that speaks for them."""
 
+    sessions_are: type[Session] = Session
+
     def __init__(self, name: str, numbers: range, now: float, epoch: int) -> None:
         self.id = HostId(name)
         self.domains = {vm_number(number): Domain(vm_number(number), number + 1000) for number in numbers}
@@ -112,6 +116,8 @@ class SimpleHost:
         """What the last good look has shown, by epoch."""
         self.tombstones: list[Tombstone] = []
         self.said = Said()
+        self.held = answers.Held()
+        self.held.host = HostStats(cpu_user=1.0)
         self.rival: Session | None = None
         """A second live agent for this host; ``session`` is the one that holds the rpc queue."""
         self.session = self.begin(now, epoch)
@@ -127,7 +133,7 @@ class SimpleHost:
         self.withheld.clear()
         if self.link is not Link.UP:
             self.link = Link.AWAY  # what cannot connect has no connection that only seems to be there
-        self.session = Session(self.id, epoch, HostFacts(), now, Policy(damping_s=DAMPING_S))
+        self.session = self.sessions_are(self.id, epoch, HostFacts(), now, Policy(damping_s=DAMPING_S))
         self.session.tombstones.extend(self.tombstones)
         self.tombstones = []
         self.look(now)
@@ -273,7 +279,13 @@ class SimpleHost:
         """Answer a request as the agent does."""
         body = wire.write(verbs.Request(vms=request.vms))
         asked = verbs.read_request(body)
-        reply = answers.answer(self.session, answers.Held(), request.verb, [VmId(vm) for vm in asked.vms], now)
+        try:
+            return self._answer(request, asked, now)
+        except NotReady as error:
+            return answers.failure(self.session, error)
+
+    def _answer(self, request: Request, asked: verbs.Request, now: float) -> bytes:
+        reply = answers.answer(self.session, self.held, request.verb, [VmId(vm) for vm in asked.vms], now)
         if isinstance(reply, RosterReply) and reply.roster is not None:
             self.said.rosters[reply.epoch, reply.as_of].append(frozenset(reply.roster.vm_ids()))
         return wire.write(reply)
@@ -348,7 +360,11 @@ class Table:
 
     def reply(self, request: Request, raw: bytes) -> None:
         """Hand over an answer now, whenever it was made."""
-        reply = verbs.read_reply(request.verb, raw)
+        try:
+            reply = verbs.read_reply(request.verb, raw)
+        except NotReady as error:
+            self.view.request_failed(request, error, self.now)
+            return
         if request.verb is Verb.GET_ROSTER:
             self.confirmed.add((request.host, reply.epoch))
         self.view.replied(request, reply, self.now)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
-from tests.consumers.view.back_to_back import SimpleHost
+from tests.consumers.view.back_to_back import ROSTERS, SimpleHost
 from tests.consumers.view.simulated_broker import Link
 from tests.consumers.view.truth_rules import TruthRules
 from tests.consumers.view.world import NUMBERS, TICK_S
@@ -80,7 +80,9 @@ class BrokerRules(TruthRules):
         for delivery in [*taken, *taken]:
             self.table.receive(delivery)
 
-    @rule(number=NUMBERS, kind=st.sampled_from([Kind.FRAME, Kind.ROSTER, Kind.CHANGE, Kind.GOODBYE]))
+    @rule(
+        number=NUMBERS, kind=st.sampled_from([Kind.FRAME, Kind.ROSTER, Kind.ROSTER_CHANGE, Kind.CHANGE, Kind.GOODBYE])
+    )
     def one_kind_is_lost(self, number: int, kind: Kind) -> None:
         self.lose(self.host_of(number), kind)
 
@@ -94,9 +96,27 @@ class BrokerRules(TruthRules):
         self.lose(host, Kind.ROSTER)
         self.arrive(host)
 
+    @rule(number=NUMBERS, other=NUMBERS, begins=st.booleans())
+    def a_difference_is_lost_but_not_the_next(self, number: int, other: int, begins: bool) -> None:  # noqa: FBT001 - drawn
+        """The second one is to a roster that the view does not hold."""
+        host = self.place_of(number)
+        self.arrive(host)
+        for changed in (number, other):
+            if begins:
+                self.power_changes(changed)
+            else:
+                self.a_vm_comes_or_goes(changed)
+            self.all_hosts_tick(TICK_S)
+        told = [delivery for delivery in host.queue if delivery.message.kind in ROSTERS]
+        if len(told) > 1:
+            host.queue.remove(told[0])
+        self.arrive(host)
+
     @staticmethod
     def lose(host: SimpleHost, kind: Kind) -> None:
-        kept = [delivery for delivery in host.queue if delivery.message.kind is not kind]
+        """Lose all messages of a kind; rosters in either way."""
+        lost = ROSTERS if kind is Kind.ROSTER else {kind}
+        kept = [delivery for delivery in host.queue if delivery.message.kind not in lost]
         host.queue.clear()
         host.queue.extend(kept)
 

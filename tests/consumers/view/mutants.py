@@ -23,6 +23,7 @@ from vmpulse_consumers.view.ownership import TRANSIT_S
 from vmpulse_consumers.view.placement import Placement
 from vmpulse_consumers.view.states import HostInput, HostState
 from vmpulse_consumers.view.telling import Telling
+from vmpulse_contract import roster_change
 from vmpulse_contract.sections import BODIED
 from vmpulse_contract.values import VmStatus
 
@@ -202,6 +203,33 @@ def ages_count_from_the_reply() -> Iterator[None]:
         return lambda host, monotonic_ms, _sent_at, now: right(host, monotonic_ms, now, now)
 
     with replaced(Host, "measure", make):
+        yield
+
+
+@mutant
+def a_difference_is_applied_whatever_its_base() -> Iterator[None]:
+    """Who has missed a difference takes the next one all the same."""
+
+    def make(right: Any) -> Any:
+        def roster_change(view: View, host_id: Any, said: Any, now: float) -> None:
+            held = view.hosts[host_id].layout if host_id in view.hosts else said.change.base
+            based = msgspec.structs.replace(said.change, base=held)
+            right(view, host_id, msgspec.structs.replace(said, change=based), now)
+
+        return roster_change
+
+    with replaced(View, "_roster_change", make):
+        yield
+
+
+@mutant
+def the_ends_in_a_difference_are_not_taken() -> Iterator[None]:
+    """A VM that has migrated away counts as stopped, until a whole roster comes."""
+
+    def make(right: Any) -> Any:
+        return lambda base, change: right(base, msgspec.structs.replace(change, tombstones=()))
+
+    with replaced(roster_change, "applied", make):
         yield
 
 

@@ -15,7 +15,7 @@ from vmpulse_consumers.view.host import REMEASURE_SLOW_S, WIDTH
 from vmpulse_consumers.view.rows import vm_row
 from vmpulse_consumers.view.view import FORGOTTEN_S, RETIRED_ASKS_S
 from vmpulse_contract import verbs
-from vmpulse_contract.errors import HostDidNotAnswer, UnknownHost
+from vmpulse_contract.errors import HostDidNotAnswer, NotReady, UnknownHost
 from vmpulse_contract.topology import Kind
 from vmpulse_contract.values import VmStatus
 from vmpulse_contract.verbs import SECTION_OF_VERB, Verb
@@ -77,10 +77,13 @@ class QuestionRules(BrokerRules):
 
     def reply(self, request: Request, raw: bytes) -> None:
         """Hand over an answer; one that nobody waits for changes nothing and confirms nobody."""
-        if request.number in self.disowned:
-            self.table.view.replied(request, verbs.read_reply(request.verb, raw), self.table.now)
-        else:
+        if request.number not in self.disowned:
             self.table.reply(request, raw)
+            return
+        try:
+            self.table.view.replied(request, verbs.read_reply(request.verb, raw), self.table.now)
+        except NotReady as error:
+            self.table.view.request_failed(request, error, self.table.now)
 
     def too_late(self, request: Request) -> bool:
         """Whether the asking side has given up on it by now."""
@@ -228,9 +231,9 @@ class QuestionRules(BrokerRules):
     @rule(
         number=NUMBERS,
         source_keeps_it=st.booleans(),
-        shown=st.booleans(),
+        shown=st.sampled_from([True, False, False]),
         source_first=st.sampled_from([True, True, False]),
-        long=st.booleans(),
+        long=st.sampled_from([True, True, False]),
     )
     def a_migration_is_heard_of(
         self,
@@ -243,8 +246,10 @@ class QuestionRules(BrokerRules):
         """All is well, and hosts are heard in some order: the VM is there and not Down, however long it takes (V4)."""
         self.faults_stop()
         vm, source = vm_number(number), self.running_place_of(number)
-        self.all_is_well_for_a_while(TICK_S)
         target, view = self.other_than(source), self.table.view
+        if vm in target.domains and target.domains[vm].token:
+            target.stop_vm(vm, self.table.now)
+        self.all_is_well_for_a_while(TICK_S)
         owner = view.vms[vm].owner
         self.a_migration_begins(number, announced=True)
         if owner is not view.hosts[source.id] or not self.is_arriving(vm, target):

@@ -68,6 +68,8 @@ class Said:
         elif message.kind is Kind.ROSTER:
             roster = wire.read_stream(message.body, RosterMessage).roster
             self.rosters[session.epoch, message.seq].append(frozenset(roster.vm_ids()))
+        elif message.kind is Kind.ROSTER_CHANGE:
+            self.rosters[session.epoch, message.seq].append(frozenset(session.ledger.rows))
         elif message.kind is Kind.DEVICES:
             for vm, record in read_columns(message.body).vms.items():
                 self.devices[session.epoch, VmId(vm)].append(record)

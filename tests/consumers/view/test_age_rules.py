@@ -14,6 +14,7 @@ from vmpulse_consumers.view.asking import IN_FLIGHT
 from vmpulse_consumers.view.host import DRIFT, REMEASURE_S, REMEASURE_SLOW_S, Host
 from vmpulse_consumers.view.rows import Freshness
 from vmpulse_consumers.view.runtime import Block
+from vmpulse_contract.verbs import Verb
 
 
 def a_host() -> Host:
@@ -72,18 +73,67 @@ def test_a_clock_that_stood_still_is_measured_anew() -> None:
     assert table.row(1).freshness is Freshness.FRESH
 
 
-def test_the_clock_is_measured_again_every_five_minutes() -> None:
-    """The first frame after that asks for a roster though nothing differs."""
+def overdue() -> Table:
+    """Hosts whose clock was measured so long ago that the next frame has it measured anew."""
     table = live_table()
     measured = in_view(table).offset_at
-    relists = table.view.counts.relists
     while table.now + 3 <= measured + REMEASURE_S:
         table.step()
-    assert table.view.counts.relists == relists
+    table.now = measured + REMEASURE_S + 0.1
+    table.host.tick(table.now)
+    table.deliver()
+    return table
+
+
+def test_the_clock_is_measured_again_every_five_minutes() -> None:
+    """The first frame after that asks for the host's statistics, and the time in the answer is what is used of it."""
+    table = overdue()
+    relists = table.view.counts.relists
+    (request,) = table.view.drain_requests(table.now)
+    assert (request.verb, request.vms) == (Verb.GET_HOST_STATS, ())
+    before = in_view(table).host_stats
+    table.reply(request, table.host.answer(request, table.now))
+    assert (in_view(table).offset_at, in_view(table).host_stats) == (table.now, before)
+    assert in_view(table).remeasure_at == table.now + REMEASURE_S
     table.step()
+    assert (table.view.counts.relists, table.view.counts.clocks) == (relists, 1)
+
+
+def test_frames_on_the_way_of_an_answer_do_not_ask_again() -> None:
+    """Until the clock is measured each frame finds it overdue, and it is measured once."""
+    table = overdue()
+    (request,) = table.view.drain_requests(table.now)
+    for _ in range(2):
+        table.now += 0.3
+        table.host.tick(table.now)
+        table.deliver()
+    table.reply(request, table.host.answer(request, table.now))
+    assert table.view.drain_requests(table.now) == []
+
+
+def test_the_clock_of_another_agent_start_is_not_taken() -> None:
+    """An answer of an epoch that is not the confirmed one measures nothing; the roster then says who lives."""
+    table = overdue()
+    (request,) = table.view.drain_requests(table.now)
+    offset = in_view(table).offset
+    table.host.begin(table.now, table.next_epoch())
+    table.host.queue.clear()
+    table.reply(request, table.host.answer(request, table.now))
+    assert in_view(table).offset == offset
+    assert [request.verb for request in table.view.drain_requests(table.now)] == [Verb.GET_ROSTER]
+
+
+def test_a_host_that_cannot_tell_its_statistics_has_its_clock_measured_by_its_roster() -> None:
+    """An error in place of statistics has no time in it; the roster, asked for after a pause, has."""
+    table = overdue()
+    table.host.held.host = None
+    (request,) = table.view.drain_requests(table.now)
+    table.reply(request, table.host.answer(request, table.now))
+    assert table.view.drain_requests(table.now) == []
     table.step()
-    assert table.view.counts.relists == relists + 1
-    assert in_view(table).offset_at >= measured + REMEASURE_S
+    assert table.view.counts.clocks == 1
+    assert in_view(table).offset_at > request.sent_at
+    assert in_view(table).remeasure_at == in_view(table).offset_at + REMEASURE_S
 
 
 def test_a_slow_measure_of_the_clock_is_soon_made_again() -> None:
@@ -116,7 +166,6 @@ def test_no_clock_is_measured_anew_while_many_hosts_wait_to_be_asked() -> None:
         table.now += 2
         for request in requests:
             table.reply(request, table.hosts[request.host].answer(request, table.now))
-    rosters = table.view.counts.relists
     waiting = table.view.asking.waiting
     assert waiting > IN_FLIGHT
     for _ in range(5):
@@ -126,9 +175,9 @@ def test_no_clock_is_measured_anew_while_many_hosts_wait_to_be_asked() -> None:
         table.deliver()
     assert table.view.asking.waiting == waiting
     table.answer()
-    assert table.view.counts.relists == rosters
+    assert table.view.counts.clocks == 0
     table.step()
-    assert table.view.counts.relists > rosters
+    assert table.view.counts.clocks > 0
 
 
 def test_a_hung_monitor_makes_its_own_vm_old_and_no_other() -> None:

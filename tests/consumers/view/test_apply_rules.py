@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.consumers.view.back_to_back import vm_number
+from tests.consumers.view.back_to_back import ROSTERS, vm_number
 from tests.consumers.view.situations import (
     HOST,
     asked_for_roster,
@@ -216,7 +216,7 @@ def test_bodies_of_an_old_life_are_not_carried_into_a_new_one() -> None:
     table = live_table()
     table.host.start_vm(vm_number(1))
     tick_of(table)
-    while table.host.queue[0].message.kind is not Kind.ROSTER:
+    while table.host.queue[0].message.kind not in ROSTERS:
         table.host.queue.popleft()
     table.receive(table.host.queue.popleft())
     held = in_view(table).bodies[:WIDTH]

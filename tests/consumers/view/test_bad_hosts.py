@@ -29,8 +29,10 @@ OTHERS_VMS = (4, 5, 6)
 
 def next_message(table: Table, kind: Kind) -> Delivery:
     """The next message of that kind that the first host says."""
-    if kind is Kind.ROSTER:
+    if kind is Kind.ROSTER_CHANGE:
         table.host.define_vm(vm_number(9))
+    if kind is Kind.ROSTER:
+        table.host.reconnect(table.now)
     if kind is Kind.CHANGE:
         table.host.domains[vm_number(1)].user = "somebody"
     tick_of(table)

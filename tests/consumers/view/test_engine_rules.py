@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from tests.consumers.view.back_to_back import FAILED, MIGRATED, SimpleHost, Table, vm_number
+from tests.consumers.view.back_to_back import FAILED, MIGRATED, ROSTERS, SimpleHost, Table, vm_number
 from tests.consumers.view.situations import HOST, OTHER, in_view, live_table, silence
 from tests.consumers.view.test_memory import kept_table, restart
 from vmpulse_consumers.view import HostState
 from vmpulse_consumers.view.events import VmGone, VmMigrated
 from vmpulse_contract.stream import HostFacts
-from vmpulse_contract.topology import Kind
 from vmpulse_contract.values import VmStatus
 
 VM = vm_number(1)
@@ -31,7 +30,7 @@ def said(table: Table, host: SimpleHost, *, only_rosters: bool = False) -> None:
         host.tick(table.now)
         while host.queue:
             delivery = host.queue.popleft()
-            if not only_rosters or delivery.message.kind is Kind.ROSTER:
+            if not only_rosters or delivery.message.kind in ROSTERS:
                 table.receive(delivery)
         table.view.canary(table.now)
 

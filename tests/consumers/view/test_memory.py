@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from tests.consumers.view.back_to_back import MIGRATED, Table, vm_number
-from tests.consumers.view.situations import HOST, OTHER, live_table, silence
+from tests.consumers.view.situations import HOST, OTHER, live_table, silence, tick_of
 from vmpulse_consumers.errors import IllegalTransition
 from vmpulse_consumers.view import HostEvent, HostState, View, memory
 from vmpulse_consumers.view import restoring as restoring_in_pieces
@@ -29,6 +29,7 @@ from vmpulse_contract import wire
 from vmpulse_contract.errors import HostDidNotAnswer, MessageError
 from vmpulse_contract.identity import HostId, VmId
 from vmpulse_contract.sections import Section
+from vmpulse_contract.topology import Kind
 from vmpulse_contract.values import VmStatus
 from vmpulse_contract.verbs import Verb
 
@@ -121,6 +122,28 @@ def test_a_roster_that_says_nothing_new_is_not_kept() -> None:
     table.view.asking.relist(table.view.hosts[HOST])
     assert table.answer() == 1
     assert not table.view.memory
+
+
+def test_what_was_said_of_a_life_whose_rosters_were_lost_is_not_kept() -> None:
+    """Its sections were held as those of an inactive VM, and with its end they are no more, on the shelf as well."""
+    table, shelf = kept_table()
+    vm, stopped = vm_number(1), set(shelf.sections)
+    table.host.stop_vm(vm, table.now)
+    table.step()
+    shelf.take(table.view)
+    before = set(shelf.sections)
+    assert before < stopped
+    table.host.start_vm(vm)
+    tick_of(table)
+    for delivery in [one for one in table.host.queue if one.message.kind is Kind.CHANGE]:
+        table.receive(delivery)
+    table.host.queue.clear()
+    shelf.take(table.view)
+    assert set(shelf.sections) == stopped
+    table.host.stop_vm(vm, table.now)
+    table.step()
+    shelf.take(table.view)
+    assert set(shelf.sections) == before
 
 
 def test_a_new_view_shows_what_the_old_one_did_as_stale() -> None:

@@ -110,13 +110,13 @@ def test_a_vm_that_has_left_is_said_to_migrate_and_then_unknown_never_down(keeps
 
 @pytest.mark.parametrize("keeps", [True, False])
 def test_when_its_source_tells_no_more_those_who_list_it_are_believed(keeps: bool) -> None:  # noqa: FBT001 - cases
-    """The source's tombstone is over: the VM is Down where it is defined, or else gone."""
+    """The source's whole roster has its tombstone no more: the VM is Down where it is defined, or else gone."""
     table = live_table(hosts=2)
     (table.host.stop_vm if keeps else table.host.undefine_vm)(VM, table.now, MIGRATED)
     table.step()
     assert VM in table.view.transits
     table.host.session.tombstones.clear()
-    table.host.define_vm(vm_number(9))
+    table.host.reconnect(table.now)
     table.step()
     assert not table.view.transits
     assert (VM in table.view.vms) is keeps

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from tests.agent.libvirt_edge.recorded_migrations import ALL, MOVED, SOURCE, STAYED, VM, Told, replay
 from tests.consumers.view.back_to_back import SimpleHost, Table
 from tests.consumers.view.situations import HOST, OTHER, live_table
+from vmpulse_agent.endings import UNEXPLAINED
 from vmpulse_agent.hypervisor import Exit
-from vmpulse_agent.session import UNEXPLAINED
 from vmpulse_consumers.view.events import VmGone, VmMigrated, VmStatusChanged
 from vmpulse_contract.values import VmStatus
 

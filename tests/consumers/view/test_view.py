@@ -114,7 +114,7 @@ def test_a_lost_roster_is_asked_for_when_the_next_frame_does_not_fit() -> None:
     table.now += 3
     table.host.stop_vm(vm_number(1), table.now)
     table.host.tick(table.now)
-    assert lose(table, Kind.ROSTER) == 1
+    assert lose(table, Kind.ROSTER_CHANGE) == 1
     table.deliver()
     assert table.view.counts.layout_mismatches > 0
     assert table.row(1).status == "Up"

@@ -11,6 +11,7 @@ from tests.consumers.view.said import DAMPING_S
 from tests.consumers.view.world import NUMBERS, TICK_S
 from vmpulse_contract.identity import VmId
 from vmpulse_contract.values import VmStatus
+from vmpulse_contract.verbs import HostStats
 
 DAY_S = 86_400.0
 
@@ -139,6 +140,11 @@ class TruthRules(Promises):
             for session in host.sessions():
                 session.tick(self.table.now)
             host.pump()
+
+    @rule(number=NUMBERS)
+    def statistics_of_a_host_cannot_be_read_or_can_again(self, number: int) -> None:
+        held = self.host_of(number).held
+        held.host = HostStats(cpu_user=1.0) if held.host is None else None
 
     # --- agents -------------------------------------------------------------------------------------------------
 
