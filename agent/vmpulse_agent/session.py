@@ -216,7 +216,9 @@ class Session:
         if reading.status is not None:
             self._statuses[row.vm] = reading.status
             self._encode_status(row, now)
-        if reading.guest_details is not None:
+        # Of a life that no look has shown there may be none to come that ends it: the details would stay with a VM that
+        # is down. When a look shows it, all is read anew.
+        if reading.guest_details is not None and row.token:
             self._encode(row, Section.GUEST_DETAILS, reading.guest_details, now)
         self._flush(now)
 

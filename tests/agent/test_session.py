@@ -114,6 +114,21 @@ def test_big_bodies_are_not_pushed() -> None:
     ]
 
 
+def test_an_inactive_vm_has_no_guest_details() -> None:
+    """A life that was read, but ended before a look showed it, leaves no guest's words behind."""
+    session, receiver = started(down(A))
+    details = SectionReading(A, guest_details=GuestDetails(apps_list=("nginx",)))
+    session.section_read(details, 11.0)
+    look_at(session, 12.0, down(A))
+    receiver.hear(session.drain())
+    assert receiver.hashes[A][Section.GUEST_DETAILS] == sections.ABSENT
+    look_at(session, 13.0, up(A))
+    assert session.drain_unread() == [A]
+    session.section_read(details, 13.1)
+    receiver.hear(session.drain())
+    assert receiver.hashes[A][Section.GUEST_DETAILS] != sections.ABSENT
+
+
 @pytest.mark.parametrize("text", ["x" * 257, "\ud800"])
 def test_text_that_cannot_travel_costs_its_section_only(text: str) -> None:
     """A guest's text beyond the limits, or not Unicode at all, is counted; the rest of the VM is told."""
