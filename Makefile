@@ -110,7 +110,7 @@ nightly: ## what takes long: the composed stack, ten thousand histories, a milli
 	@$(MAKE) bench-soak MINUTES=60 ARGS=
 
 .PHONY: bench
-bench: setup ## run all benches below but those of agent, chaos and soak, and write docs/performance/ (75 minutes; ARGS='--only NAME')
+bench: setup ## run wire, freshness, reads, warmup, ingest, connections and scale, and write docs/performance/ (50 minutes; ARGS='--only NAME')
 	@exec $(bin)/python -m benches.figures $(ARGS)
 
 .PHONY: bench-frame

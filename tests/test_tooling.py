@@ -125,7 +125,7 @@ def test_make_help_lists_the_targets() -> None:
     targets = (
         "setup demo test check lab soak deb fuzz prove lock audit licences clean fmt"
         " bench-frame bench-agent bench-check bench-chaos bench-connections bench-flood bench-freshness bench-soak"
-        " bench-view bench-warmup bench-wire bench-reads bench"
+        " bench-view bench-warmup bench-wire bench-reads bench-ingest bench-scale bench-view bench"
     )
     for target in targets.split():
         assert re.search(rf"^{target}\s", shown, re.MULTILINE), target

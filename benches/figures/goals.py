@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from benches.connections.report import STAMPEDE
 from benches.freshness.report import GOAL as BARE_AMQP_GOAL
 from benches.ingest.report import RATIO_GOAL
-from benches.scale.report import AGE_P99_S, BYTES_PER_VM, COST_GROWTH, RUNTIME_BYTES_PER_VM
+from benches.scale.report import AGE_P99_S, BYTES_PER_VM, COST_GROWTH, HOSTS, RUNTIME_BYTES_PER_VM, SECONDS
 from benches.wire.report import FLOOR, FLOOR_GOAL
 from benches.wire.report import GOALS as WIRE_GOALS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from benches.connections.report import Outcome
     from benches.connections.run import Report as Connections
     from benches.freshness.report import Report as Freshness
@@ -54,6 +52,8 @@ def of_ingest(report: Ingest) -> list[Goal]:
 def of_scale(report: Scale) -> list[Goal]:
     """Those of the largest fleet."""
     return [
+        Goal("hosts", report.hosts, HOSTS, least=True),
+        Goal("seconds", report.seconds, SECONDS, least=True),
         Goal("missed_ticks", report.missed_ticks, 0),
         Goal("age_p99_s", report.age_p99_s, AGE_P99_S),
         Goal("bytes_per_vm", report.bytes_per_vm, BYTES_PER_VM),
@@ -87,8 +87,4 @@ def of_warmup(report: Warmup) -> list[Goal]:
 
 def of_reads(report: Reads) -> list[Goal]:
     """Those of all kinds of readers."""
-    return _named(report, report.goals)
-
-
-def _named(report: Reads, goals: Mapping[str, float]) -> list[Goal]:
-    return [Goal(name, getattr(report, name), most) for name, most in goals.items()]
+    return [Goal(name, getattr(report, name), most) for name, most in report.goals.items()]

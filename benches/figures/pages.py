@@ -74,6 +74,11 @@ def page(judged: dict[str, list[Goal]]) -> Iterator[str]:
 
 def row(goal: Goal) -> str:
     """Give one row of a table."""
-    found = "not measured" if goal.figure is None else f"{goal.figure:,.4g}"
-    bound = f"at {'least' if goal.least else 'most'} {goal.goal:,.4g}"
+    found = "not measured" if goal.figure is None else _number(goal.figure)
+    bound = f"at {'least' if goal.least else 'most'} {_number(goal.goal)}"
     return f"| `{goal.key}` | {found} | {bound} | {'met' if goal.met else '**missed**'} |"
+
+
+def _number(value: float) -> str:
+    """Write a number with four digits, or whole where it has more."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"  # noqa: PLR2004 - four digits before the point

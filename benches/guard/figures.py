@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from benches.ingest.report import Report as Ingest
+    from benches.view_alone import Report as ViewAlone
     from benches.wire.report import Report as Wire
 
 
@@ -27,6 +28,14 @@ def of_wire(report: Wire) -> list[Figure]:
 def of_ingest(report: Ingest) -> list[Figure]:
     """What the view adds to receiving a message; of the rounds the best one, for load only adds."""
     return [Figure("ingest.ratio_to_empty_callback", min(report.ratios))]
+
+
+def of_memory(report: ViewAlone) -> list[Figure]:
+    """What Python asked for, for each VM; the same wherever it runs, with the same Python."""
+    return [
+        Figure("memory.bytes_with_sections", report.bytes_with_sections),
+        Figure("memory.bytes_with_devices", report.bytes_with_devices),
+    ]
 
 
 def of_costs(costs: Mapping[str, float]) -> list[Figure]:

@@ -11,6 +11,7 @@ import msgspec
 
 from benches.guard import costs, figures
 from benches.ingest.report import Report as Ingest
+from benches.view_alone import Report as ViewAlone
 from benches.wire.report import Report as Wire
 
 if TYPE_CHECKING:
@@ -56,6 +57,11 @@ def ingest() -> list[Figure]:
     return figures.of_ingest(reported(Ingest, "benches.ingest", *small))
 
 
+def memory() -> list[Figure]:
+    """What a view of 4,000 VMs holds."""
+    return figures.of_memory(reported(ViewAlone, "benches.view_alone", "--hosts=100", "--traced"))
+
+
 def state_machines() -> list[Figure]:
     """What reading and the view take, in one process."""
     return figures.of_costs(costs.measure())
@@ -69,6 +75,7 @@ def agent() -> list[Figure]:
 
 PARTS: Final = {
     "costs": Part(state_machines),
+    "memory": Part(memory, noisy=False),
     "wire": Part(wire, noisy=False),
     "ingest": Part(ingest),
     "agent": Part(agent, noisy=False),

@@ -20,7 +20,7 @@ import uvloop
 from aio_pika.abc import AbstractIncomingMessage
 from aiormq.abc import DeliveredMessage
 
-from vmpulse_consumers.amqp_stream import ACK_EVERY, ACK_S, PREFETCH
+from vmpulse_consumers.amqp_stream import ACK_EVERY, ACK_S, CONSUMER_TAG, PREFETCH
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -76,7 +76,7 @@ async def _read(options: argparse.Namespace) -> None:
         await _settle_until_told(await _consume_below(channel, options.queue), options.count_file)
     else:
         empty = Empty[AbstractIncomingMessage](lambda message: message.ack(multiple=True))
-        await queue.consume(empty.callback)
+        await queue.consume(empty.callback, consumer_tag=CONSUMER_TAG)
         await _settle_until_told(empty, options.count_file)
     await connection.close()
 
@@ -84,7 +84,7 @@ async def _read(options: argparse.Namespace) -> None:
 async def _consume_below(channel: AbstractChannel, queue: str) -> Empty[DeliveredMessage]:
     below = await channel.get_underlay_channel()
     empty = Empty[DeliveredMessage](lambda message: below.basic_ack(message.delivery_tag or 0, multiple=True))
-    await below.basic_consume(queue, empty.callback)
+    await below.basic_consume(queue, empty.callback, consumer_tag=CONSUMER_TAG)
     return empty
 
 

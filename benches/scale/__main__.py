@@ -16,6 +16,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from benches.program import add_quick, count, run_and_tell
+from benches.scale.report import HOSTS, SECONDS
 from benches.scale.run import Scale
 from vmpulse_consumers.view.host import REMEASURE_SLOW_S
 
@@ -35,9 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def command_line() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benches.scale", description="Find how large a fleet may be.")
-    parser.add_argument("--hosts", type=count, default=25_000, help="of the largest fleet (default 25,000)")
+    parser.add_argument("--hosts", type=count, default=HOSTS, help="of the largest fleet (default 25,000)")
     parser.add_argument("--vms", type=count, default=40, help="on each of them (default 40)")
-    parser.add_argument("--seconds", type=float, default=60.0, help="at the full size (default 60)")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="at the full size (default 60)")
     parser.add_argument("--small", type=count, default=250, help="hosts of the fleet to compare with (default 250)")
     parser.add_argument("--ladder", type=_sizes, default=(5000, 10_000, 15_000, 20_000), help="sizes on the way")
     parser.add_argument("--stage-seconds", type=float, default=20.0, help="at each of these (default 20)")

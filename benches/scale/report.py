@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from benches.scale.watched_view import Look
     from benches.streamed.cadence import Rhythm
 
+HOSTS: Final = 25_000
+SECONDS: Final = 60.0
 AGE_P99_S: Final = 6.0
 BYTES_PER_VM: Final = 1536
 RUNTIME_BYTES_PER_VM: Final = 64

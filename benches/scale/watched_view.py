@@ -20,6 +20,7 @@ import uvloop
 from msgspec import Struct
 
 from vmpulse_consumers.service import ViewService
+from vmpulse_consumers.settling import Settling
 from vmpulse_consumers.view import HostState
 from vmpulse_consumers.view.runtime import UNKNOWN_32
 from vmpulse_contract import broker_url
@@ -87,6 +88,7 @@ async def _run(url: str, looks: Path) -> None:
     service = ViewService(broker_url.parse("broker_url", url), "main")
     await service.restore()
     async with asyncio.TaskGroup() as group:
+        group.create_task(Settling(service.view).run())
         group.create_task(service.run())
         group.create_task(_watch(service, looks))
 

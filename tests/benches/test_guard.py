@@ -8,6 +8,7 @@ import pytest
 from benches.guard import costs
 from benches.guard.__main__ import EXPECTED, main
 from benches.guard.comparing import RENEW, Figure, best, compared, renewed, worst
+from benches.guard.parts import PARTS
 
 
 def of(value: float, *, more_is_better: bool = False) -> Figure:
@@ -63,6 +64,12 @@ def test_the_costs_are_ratios_of_one_process() -> None:
     expected = msgspec.json.decode(EXPECTED.read_bytes(), type=dict[str, float])
     assert {f"costs.{name}" for name in found} == {name for name in expected if name.startswith("costs.")}
     assert all(0 < value < 1000 for value in found.values())
+
+
+def test_each_part_has_expectations() -> None:
+    """None but the agent's, which has its own check, is without."""
+    expected = msgspec.json.decode(EXPECTED.read_bytes(), type=dict[str, float])
+    assert {name.partition(".")[0] for name in expected} == PARTS.keys() - {"agent"}
 
 
 def test_an_unknown_part_starts_nothing(capsys: pytest.CaptureFixture[str]) -> None:

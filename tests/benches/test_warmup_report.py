@@ -54,11 +54,11 @@ def test_what_is_asked_twice() -> None:
 
 def test_medians_and_goals() -> None:
     """Times are medians over the rounds, and what was asked twice is added up; a goal is missed beyond its number."""
-    cold = [msgspec.structs.replace(START, done_s=seconds) for seconds in (9.0, 5.9, 5.0)]
+    cold = [msgspec.structs.replace(START, ready_s=seconds) for seconds in (9.0, 5.9, 5.0)]
     fleet = told(250, 40, 3.0, cold, [START])
-    assert (fleet.cold_s, fleet.warm_s, fleet.warm_confirmed_s) == (5.9, 0.9, 0.9)
+    assert (fleet.cold_s, fleet.warm_s, fleet.cold_done_s) == (5.9, 0.9, 0.9)
     assert judged([fleet]).goals_missed == []
-    slow = msgspec.structs.replace(START, done_s=6.4, asked_twice=2)
+    slow = msgspec.structs.replace(START, ready_s=6.4, asked_twice=2)
     fleet = told(250, 40, 3.0, [slow], [slow, slow])
     assert fleet.asked_twice == 6
     assert judged([fleet]).goals_missed == ["cold_s", "warm_s", "asked_twice"]

@@ -29,7 +29,7 @@ def test_a_cold_and_a_warm_start_are_measured(tmp_path: Path) -> None:
         for start in (cold, warm):
             assert 0 < start.connected_s < start.confirmed_s <= start.done_s
             assert 0 < start.http_s <= start.shown_s <= start.done_s
-        assert (fleet.cold_s, fleet.warm_s, fleet.bytes_cold) == (cold.done_s, warm.done_s, cold.bytes)
+        assert (fleet.cold_s, fleet.warm_s, fleet.bytes_cold) == (cold.ready_s, warm.ready_s, cold.bytes)
 
 
 @pytest.mark.broker
