@@ -164,7 +164,7 @@ def freshness(report: Freshness, _: Sequence[Goal]) -> Figure:
 
 def warmup(report: Warmup, goals: Sequence[Goal]) -> Figure:
     """Draw the moments of a cold and of a warm start, medians of the rounds."""
-    figure, each = canvas(2.4, columns=len(report.fleets))
+    figure, each = canvas(2.9, columns=len(report.fleets))
     moments = {"http_s": "API answers", "confirmed_s": "hosts confirmed", "shown_s": "VMs shown", "ready_s": "ready"}
     for axes, fleet in zip(each, report.fleets, strict=True):
         for offset, (starts, label, colour) in enumerate(((fleet.cold, "cold", OURS), (fleet.warm, "warm", SECOND))):
@@ -178,7 +178,7 @@ def warmup(report: Warmup, goals: Sequence[Goal]) -> Figure:
         axes.set_xlabel("s after the start of the process")
         axes.set_title(f"{fleet.hosts:,} hosts x {fleet.vms} VMs")
     aims = ", ".join(f"{goal.key.removesuffix('_s')} {goal.goal:g} s" for goal in goals if goal.key.endswith("_s"))
-    each[0].legend(title=f"goals: {aims}", loc="upper right")
+    figure.legend(*each[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, title=f"goals: {aims}")
     return figure
 
 
@@ -189,6 +189,7 @@ def reads(_: Reads, goals: Sequence[Goal]) -> Figure:
     figure, (axes,) = canvas(2.0)
     bars(axes, shares, words, [OURS] * len(shares))
     axes.axvline(1.0, color=GOAL, linestyle="--", label="goal")
+    axes.set_xlim(right=1.3 * max(1.0, *shares.values()))
     axes.set_xlabel("figure by its goal")
     axes.legend(loc="lower right")
     return figure
