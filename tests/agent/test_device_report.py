@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -11,14 +12,15 @@ from msgspec import structs
 
 from tests.agent.situations import A, B, C, down, look_at, started, up
 from tests.contract import wirelings
-from vmpulse_agent.device_report import DeviceReport
+from vmpulse_agent.device_report import DeviceReport, _fit
 from vmpulse_agent.hypervisor import DeviceCounters, DeviceSample, DiskCounters, MemoryCounters
 from vmpulse_agent.ledger import Row
 from vmpulse_agent.session import BALLOON_GAP_S, Outgoing, Session
 from vmpulse_contract import limits, topology, wire
 from vmpulse_contract.device_columns import pack_columns
 from vmpulse_contract.device_door import read_columns
-from vmpulse_contract.devices import DeviceMessage
+from vmpulse_contract.devices import DeviceMessage, DeviceRecord
+from vmpulse_contract.errors import MessageTooBig
 from vmpulse_contract.identity import VmId
 from vmpulse_contract.topology import Kind
 from vmpulse_contract.verbs import BalloonInfo, DeviceStats, DiskStats, DiskUsage, NetworkStats
@@ -339,3 +341,21 @@ def test_a_balloon_outlives_a_sample_without_its_vm() -> None:
     assert stats.balloon_info.balloon_cur == 900
     session.balloon_changed(A, 800, 15.0)
     assert said_balloons(session) == [{A: 800}]
+
+
+def test_too_many_for_one_message_fit_all_the_same() -> None:
+    """They are cut by their weight, and not packed one by one to find out that each is fine."""
+    lots = Random(1)  # noqa: S311 - values, no secrets
+    cards = [
+        NetworkStats(name=f"vnet{number}", rx=lots.getrandbits(60), tx=lots.getrandbits(60))
+        for number in range(10 * limits.VMS_PER_HOST.maximum)
+    ]
+    records = {
+        number.to_bytes(16): DeviceRecord(
+            1, DeviceStats(network={card.name: card for card in cards[number :: limits.VMS_PER_HOST.maximum]})
+        )
+        for number in range(limits.VMS_PER_HOST.maximum)
+    }
+    with pytest.raises(MessageTooBig):
+        pack_columns(DeviceMessage(wire.VERSION, 1, 1, 0, records))
+    assert _fit(records)
