@@ -34,7 +34,7 @@ from vmpulse_consumers.view.placement import Before, Placement
 from vmpulse_consumers.view.runtime import Runtime
 from vmpulse_consumers.view.states import HEARD, HostInput, HostState
 from vmpulse_consumers.view.telling import Telling
-from vmpulse_contract import device_door, devices, limits, roster_change, stream, topology
+from vmpulse_contract import device_door, devices, roster_change, stream, topology
 from vmpulse_contract.errors import HostDidNotAnswer, MessageError, MistypedMessage, NotReady, VerbError, WrongSender
 from vmpulse_contract.identity import HostId, VmId
 from vmpulse_contract.sections import ABSENT, BODIED, Section
@@ -109,10 +109,7 @@ class View:
             raise
 
     def _receive(self, exchange: str, routing_key: str, user_id: str | None, body: bytes, now: float) -> None:
-        # Device statistics count as what they may inflate to: some KB of them can take 36 ms to be checked, and a host
-        # says them every few minutes.
-        size = len(body) + (limits.MESSAGE_BYTES.maximum if exchange == topology.DEVICES else 0)
-        if not self._within_budget(HostId(user_id or NOBODY), size, now):
+        if not self._within_budget(HostId(user_id or NOBODY), len(body), now):
             return
         key = topology.parse_stream_key(exchange, routing_key)
         if user_id != key.host:
