@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import pytest
 
-from vmpulse_consumers.view import asking, budget, host, splits, view
+from vmpulse_consumers.view import asking, budget, host, splits, troubles, view
 from vmpulse_consumers.view.claims import CLAIMS, SUCCESSION, ClaimInput, ClaimState, Standing
 from vmpulse_consumers.view.ownership import PLACES, TRANSIT_S, PlaceInput, PlaceState
 from vmpulse_consumers.view.splits import SPLITS, SplitInput, SplitState
@@ -95,7 +95,7 @@ def test_numbers() -> None:
         f"{budget.DEVICE_BYTES >> 20} MiB of device\nstatistics",
         f"for more than {splits.SPLIT_GRACE_S:.0f} s",
         f"Migration Source for {TRANSIT_S:.0f} s",
-        f"at most once in {view.TOLD_AGAIN_S:.0f} s",
+        f"at most once in {troubles.TOLD_AGAIN_S:.0f} s",
         f"{host.LOST_S:.0f} s",
         f"grace of {view.GRACE_S:.0f} s",
     ):

@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING
 import msgspec
 import xxhash
 
-from vmpulse_consumers.view.host import WIDTH
 from vmpulse_consumers.view.memory import remembered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vmpulse_consumers.view import Host, View, Vm
-    from vmpulse_contract.identity import VmId
 
 
 def digest(view: View) -> str:
@@ -37,12 +35,12 @@ def digest(view: View) -> str:
 def _host(view: View, host: Host) -> Iterator[bytes]:
     yield _packed(remembered(host, view.vms, view.runtime))
     yield host.held.tobytes()
+    yield host.section_as_of.tobytes()
     yield _packed(
         (
             (host.seq, host.roster_as_of, host.reply_as_of, host.frame_seq, host.frame_ms, host.host_stats),
             (host.since, host.heard_at, host.spoke_at, host.offset, host.provisional, host.provisional_seq),
             host.elapsed,
-            sorted(_said_alone(host)),
             host.devices.told(),
         )
     )
@@ -50,13 +48,6 @@ def _host(view: View, host: Host) -> Iterator[bytes]:
     runtime = view.runtime
     for column in (runtime.mem_usage, runtime.cpu_user, runtime.cpu_sys, runtime.stats_age):
         yield column[rows].tobytes()
-
-
-def _said_alone(host: Host) -> Iterator[tuple[VmId, int, int]]:
-    """The sections whose hash was said since the roster, and as of when."""
-    for at, as_of in enumerate(host.section_as_of):
-        if as_of:
-            yield host.vms[at // WIDTH], at % WIDTH, as_of
 
 
 def _vm(vm: Vm) -> tuple[object, ...]:

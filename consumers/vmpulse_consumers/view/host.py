@@ -17,6 +17,8 @@ from vmpulse_contract.sections import ABSENT, BODIED, Section
 from vmpulse_contract.stream import HostFacts, pack_roster
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from vmpulse_consumers.view.bodies import Bodies
     from vmpulse_consumers.view.events import Trouble
     from vmpulse_consumers.view.runtime import Block
@@ -61,8 +63,8 @@ class Host:
 
     ``announced`` and ``held`` are hashes, four for each VM in layout and Section order; ``bodies`` goes with ``held``,
     guestDetails as ``details`` packs them. A held hash is never without its body (promise V5). ``seq`` is the last one
-    applied of ``epoch``. ``section_as_of`` goes with ``announced``: as of when a hash was said alone; 0: not since the
-    roster. ``heard_at`` is when anything of the host came, ``spoke_at`` when the confirmed epoch did. ``parting``: the
+    applied of ``epoch``. ``section_as_of`` goes with ``announced``: as of when each hash was last said.
+    ``heard_at`` is when anything of the host came, ``spoke_at`` when the confirmed epoch did. ``parting``: the
     provisional epoch has said goodbye. ``unproved``: the claims on active VMs that were not seen running here yet, MET
     or BEGUN; all others follow from the roster. ``owned``: of how many VMs that it lists it is the owner.
     ``provisional``: the last epoch heard that is not confirmed, since ``provisional_at``. ``told_heard``: what
@@ -291,8 +293,8 @@ class Host:
 
     # --- sections -----------------------------------------------------------------------------------------------
 
-    def replace_roster(self, roster: Roster, as_of: int) -> None:
-        """Take in a roster.
+    def replace_roster(self, roster: Roster, as_of: int, named: Collection[VmId] | None = None) -> None:
+        """Take in a roster. *named*: the VMs of which a difference spoke, silent on all others; None: it came whole.
 
         Of the announced hashes the newer wins for each VM and section. Bodies held stay with their VM, unless it began
         another life; one whose hash differs now is shown until its repair.
@@ -302,9 +304,9 @@ class Host:
         self.vms, self.packed_vms, self.index = vms, roster.vms, {vm: row for row, vm in enumerate(vms)}
         self.tokens, self.announced = roster.start_tokens(), roster.announced()
         self.held, self.bodies = _nothing(len(vms)), [None] * (WIDTH * len(vms))
-        self.section_as_of, self.digest = _nothing(len(vms)), None
-        if max(old.as_of, default=0) > as_of:
-            self._keep_newer(as_of, old)
+        self.section_as_of, self.digest = array("Q", [as_of]) * (WIDTH * len(vms)), None
+        if named is not None or max(old.as_of, default=0) > as_of:
+            self._keep_newer(as_of, old, named)
         for vm in self.index.keys() & old.rows.keys():
             self._carry(vm, old)
         self.held_bytes -= sum(self._size(at % WIDTH, kept) for at, kept in enumerate(old.bodies) if kept is not None)
@@ -316,12 +318,13 @@ class Host:
         for vm in old.rows.keys() - self.index.keys():
             self.devices.drop(vm)
 
-    def _keep_newer(self, as_of: int, old: _Sections) -> None:
-        """Of the VMs that are listed still, keep the hashes that were said later than the roster."""
+    def _keep_newer(self, as_of: int, old: _Sections, named: Collection[VmId] | None) -> None:
+        """Of the VMs that are listed still, keep the hashes that were said later, and all of which nothing was said."""
         for vm in self.index.keys() & old.rows.keys():
             row, was = self.index[vm] * WIDTH, old.rows[vm] * WIDTH
+            silent = named is not None and vm not in named
             for section in Section:
-                if old.as_of[was + section] > as_of:
+                if silent or old.as_of[was + section] > as_of:
                     self.announced[row + section] = old.announced[was + section]
                     self.section_as_of[row + section] = old.as_of[was + section]
 
@@ -356,7 +359,7 @@ class Host:
         if row is None:
             return False
         at = row * WIDTH + section
-        if as_of < max(self.section_as_of[at], self.roster_as_of):
+        if as_of < self.section_as_of[at]:
             return False
         if self.announced[at] != value:
             self.announced[at], self.digest = value, None

@@ -22,11 +22,9 @@ from typing import TYPE_CHECKING, Final
 
 from vmpulse_consumers.view.asking import RETRY_S, Asking
 from vmpulse_consumers.view.bodies import Bodies
-from vmpulse_consumers.view.bounded import Bounded
-from vmpulse_consumers.view.budget import HELD_BYTES, OVER_S, UNMET_KEPT, Budget
 from vmpulse_consumers.view.claims import is_heard
 from vmpulse_consumers.view.counts import Counts
-from vmpulse_consumers.view.events import BrokerEvent, HostEvent, HostTrouble, Trouble
+from vmpulse_consumers.view.events import BrokerEvent, HostEvent
 from vmpulse_consumers.view.host import LOST_S, SLACK_S, WIDTH, Host
 from vmpulse_consumers.view.listening import Listening
 from vmpulse_consumers.view.memory import Memory
@@ -34,6 +32,7 @@ from vmpulse_consumers.view.placement import Before, Placement
 from vmpulse_consumers.view.runtime import Runtime
 from vmpulse_consumers.view.states import HEARD, HostInput, HostState
 from vmpulse_consumers.view.telling import Telling
+from vmpulse_consumers.view.troubles import Troubles
 from vmpulse_contract import device_door, devices, roster_change, stream, topology
 from vmpulse_contract.errors import HostDidNotAnswer, MessageError, MistypedMessage, NotReady, VerbError, WrongSender
 from vmpulse_contract.identity import HostId, VmId
@@ -61,16 +60,10 @@ SEQ_JUMP: Final = 1 << 32
 """More messages than a host says in 400 years of ticks: a jump of so much is a fault, not a gap."""
 RETIRED_ASKS_S: Final = 10.0
 """A retired epoch that still speaks so long after is not the tail of a queue: ask who is live."""
-TOLD_AGAIN_S: Final = 60.0
-"""Trouble that lasts is told of so often at most."""
 LATER_KIND: Final = "unknown"
 """How messages are counted whose kind only a newer version knows."""
 NOBODY: Final = "(no user_id)"
 """Who says what has no sender: all such messages have one budget. No host can be called so."""
-_FLOODS: Final = {
-    Trouble.FLOODING: "it says more than its budget; what goes beyond is dropped, and repaired later",
-    Trouble.FLOOD_OVER: "its messages are applied again",
-}
 
 
 class View:
@@ -85,10 +78,9 @@ class View:
         self.broker_ok = False
         self._canary_at: float | None = None
         self.listening = Listening()
-        self._unmet: Bounded[HostId, Budget] = Bounded(UNMET_KEPT, Budget)
-        self._flooded_at: float | None = None
         self._silence_from = now
         self._telling = Telling(self.runtime)
+        self.troubles = Troubles(self.counts, self._telling)
         self.memory = Memory()
         self.placement = Placement(self.runtime, self._telling, self.memory)
         self.vms = self.placement.vms
@@ -109,7 +101,8 @@ class View:
             raise
 
     def _receive(self, exchange: str, routing_key: str, user_id: str | None, body: bytes, now: float) -> None:
-        if not self._within_budget(HostId(user_id or NOBODY), len(body), now):
+        sender = HostId(user_id or NOBODY)
+        if not self.troubles.within_budget(sender, self.hosts.get(sender), len(body), now):
             return
         key = topology.parse_stream_key(exchange, routing_key)
         if user_id != key.host:
@@ -139,33 +132,6 @@ class View:
         if host is not None:  # device statistics alone make no host known
             self._judge_hearing(host, now)
 
-    def _within_budget(self, sender: HostId, size: int, now: float) -> bool:
-        """Whether a message may be read; who says too much is told of once, and again when it is over."""
-        host = self.hosts.get(sender)
-        budget = self._unmet.of(sender, now) if host is None else host.budget
-        allowed, trouble = budget.take(size, now)
-        if not allowed:
-            self.counts.over_budget += 1
-            self._flooded_at = now
-        if trouble is not None:
-            self._tell_trouble(sender, trouble, _FLOODS[trouble])
-        return allowed
-
-    def _tell_trouble(self, host: HostId, trouble: Trouble, detail: str) -> None:
-        self._telling.events.append(HostTrouble(host, trouble, detail))
-
-    def _tell_at_times(self, host: Host, trouble: Trouble, detail: str, now: float) -> None:
-        """Tell of trouble that lasts, once in TOLD_AGAIN_S."""
-        if now - host.told_at.get(trouble, float("-inf")) >= TOLD_AGAIN_S:
-            host.told_at[trouble] = now
-            self._tell_trouble(host.id, trouble, detail)
-
-    def _rivals(self, host: Host, now: float) -> None:
-        """Two agents speak for one host: the one that holds the rpc queue is believed; somebody must end the other."""
-        self.counts.rivals += 1
-        detail = "two agents speak for it; only the one that answers requests is believed: stop the other"
-        self._tell_at_times(host, Trouble.RIVALS, detail, now)
-
     def _admit(self, host_id: HostId, epoch: int, seq: int, now: float) -> Host | None:
         """Give the host if the message is to be applied: of the confirmed epoch, and not seen yet."""
         host = self.hosts.get(host_id) or self._meet(host_id, now)
@@ -186,7 +152,7 @@ class View:
 
     def _meet(self, host_id: HostId, now: float) -> Host:
         host = self.hosts[host_id] = Host(host_id, self.runtime.allocate(0), now)
-        host.budget = self._unmet.taken(host_id, now)
+        host.budget = self.troubles.unmet.taken(host_id, now)
         return host
 
     def _stranger(self, host: Host, epoch: int, seq: int, now: float) -> None:
@@ -197,7 +163,7 @@ class View:
         if epoch in host.retired and now - host.confirmed_at < RETIRED_ASKS_S:
             return
         if epoch in host.retired and is_heard(host) and now - host.spoke_at < RETIRED_ASKS_S:
-            self._rivals(host, now)
+            self.troubles.rivals(host, now)
         if host.state not in HEARD:
             host.heard_at = now
         self._step(host, HostInput.STRANGER, now)
@@ -251,11 +217,11 @@ class View:
         if host is None or message.seq <= host.roster_as_of or change.layout == host.layout:
             return
         if change.base == host.layout:
-            if not self._within_budget(host_id, stream.ROW_BYTES * len(host.vms), now):
+            if not self.troubles.within_budget(host_id, host, stream.ROW_BYTES * len(host.vms), now):
                 return
             roster = roster_change.applied(host.roster(), change)
             if roster is not None:
-                self._apply_roster(host, roster, message.seq, now, met=False)
+                self._apply_roster(host, roster, message.seq, now, met=False, named=set(change.vm_ids()))
                 return
         self.counts.layout_mismatches += 1
         self.asking.relist(host)
@@ -265,19 +231,23 @@ class View:
         if host is None:
             return
         vm, section = VmId(change.vm), change.section
+        if not self._announce(host, vm, section, change.hash, change.seq) or section not in BODIED:
+            return
+        if change.body is None:
+            self.asking.want(host)
+        elif not self._hold(host, vm, section, change.hash, change.body):
+            self.troubles.crowded(host, now)
+
+    def _announce(self, host: Host, vm: VmId, section: Section, value: int, as_of: int) -> bool:
+        """Take in what a hash is said to be, and tell of it if no body follows. Tells whether it is the newest word."""
         row = host.index.get(vm)
         before = ABSENT if row is None else host.announced[row * WIDTH + section]
-        if not host.announce(vm, section, change.hash, change.seq):
-            return
+        if not host.announce(vm, section, value, as_of):
+            return False
         self.memory.host(host.id)
-        if section not in BODIED:
-            if change.hash != before:
-                self._telling.section(self.vms[vm], host, section)
-        elif change.body is not None:
-            if not self._hold(host, vm, section, change.hash, change.body):
-                self._crowded(host, now)
-        else:
-            self.asking.want(host)
+        if section not in BODIED and value != before:
+            self._telling.section(self.vms[vm], host, section)
+        return True
 
     def _hold(self, host: Host, vm: VmId, section: Section, value: int, body: bytes) -> bool:
         """Hold a body that was checked against its hash, and tell what is new of it. Tells whether there was room."""
@@ -290,12 +260,6 @@ class View:
         if was_crowded and not host.crowded:
             self.asking.want(host)
         return True
-
-    def _crowded(self, host: Host, now: float) -> None:
-        """A host has more of sections than is held of one: of what goes beyond only the hash is known."""
-        self.counts.crowded += 1
-        detail = f"its VMs have more than {HELD_BYTES >> 20} MiB of sections; the rest is shown as it was, if at all"
-        self._tell_at_times(host, Trouble.CROWDED, detail, now)
 
     def _devices(self, host_id: HostId, message: devices.CheckedDevices) -> None:
         """Keep device statistics of the confirmed epoch.
@@ -353,7 +317,7 @@ class View:
             return  # the answer was under way when the goodbye came: the last word is the stream's
         parting = host.parting and reply.epoch == host.provisional
         if reply.epoch == host.epoch and host.provisional and now - host.provisional_at > RETIRED_ASKS_S:
-            self._rivals(host, now)
+            self.troubles.rivals(host, now)
         new_epoch = host.adopt(reply.epoch, now)
         if new_epoch:
             self.memory.host(host.id)
@@ -364,7 +328,19 @@ class View:
             self._step(host, HostInput.GOODBYE, now)
         if reply.as_of >= host.roster_as_of:
             self._apply_roster(host, reply.roster, reply.as_of, now, met=new_epoch)
+        else:
+            self._overtaken(host, reply.roster, reply.as_of)
         self._judge_hearing(host, now)
+
+    def _overtaken(self, host: Host, roster: stream.Roster, as_of: int) -> None:
+        """Take the hashes of a roster than which a newer one is held: one made by differences says nothing of most VMs.
+
+        Without them a change that was lost would stay so for as long as each answer is overtaken by another VM's start.
+        """
+        hashes = roster.announced()
+        for row, vm in enumerate(roster.vm_ids()):
+            for section in Section:
+                self._announce(host, vm, section, hashes[row * WIDTH + section], as_of)
 
     def _repaired(self, host: Host, reply: SectionReply, request: Request, now: float) -> None:
         if reply.epoch != host.epoch:
@@ -376,12 +352,11 @@ class View:
         held = 0
         for vm, record in reply.vms.items():
             known = VmId(vm)
-            if host.announce(known, section, record.hash, reply.as_of):
-                self.memory.host(host.id)
+            if self._announce(host, known, section, record.hash, reply.as_of):
                 if self._hold(host, known, section, record.hash, record.body):
                     held += 1
                 else:
-                    self._crowded(host, now)
+                    self.troubles.crowded(host, now)
         if set(request.vms) - reply.vms.keys() - set(reply.remaining):
             # The host has no such section now although it announced one: its roster will tell.
             self.asking.relist(host)
@@ -492,7 +467,7 @@ class View:
             self._step(host, HostInput.SILENT_LOST, now)
         elif silent > 2 * tick_s + SLACK_S and host.state is HostState.LIVE:
             self._step(host, HostInput.SILENT_LATE, now)
-            if self._flooded_at is not None and now - self._flooded_at <= OVER_S:
+            if self.troubles.flooded(now):
                 # A flood pushes others out of our queue; questions and answers have queues of their own.
                 self.asking.relist(host)
 
@@ -540,11 +515,23 @@ class View:
 
     # --- rosters ------------------------------------------------------------------------------------------------
 
-    def _apply_roster(self, host: Host, roster: stream.Roster, as_of: int, now: float, *, met: bool) -> None:
-        """Replace what we know of a host's VMs. *met*: an epoch was confirmed, so what is listed has not just begun."""
+    def _apply_roster(
+        self,
+        host: Host,
+        roster: stream.Roster,
+        as_of: int,
+        now: float,
+        *,
+        met: bool,
+        named: set[VmId] | None = None,
+    ) -> None:
+        """Replace what we know of a host's VMs. *met*: an epoch was confirmed, so what is listed has not just begun.
+
+        *named*: of which VMs a difference told; None: the roster came whole.
+        """
         before = Before(host)
         before.keep_infos(host, roster)
-        host.replace_roster(roster, as_of)
+        host.replace_roster(roster, as_of, named)
         host.block = self.runtime.allocate(len(host.vms))
         # Values are of one life: what began another is not said to be what the last one was until its frame comes.
         self.runtime.carry(before.block, host.block, before.same_lives(host))

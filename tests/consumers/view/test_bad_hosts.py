@@ -15,7 +15,8 @@ from vmpulse_consumers.view.budget import MESSAGES_BURST, MESSAGES_S, OVER_S, UN
 from vmpulse_consumers.view.events import HostTrouble, Trouble
 from vmpulse_consumers.view.rows import VmRow, host_row
 from vmpulse_consumers.view.states import HostState
-from vmpulse_consumers.view.view import NOBODY, RETIRED_ASKS_S, SEQ_JUMP, TOLD_AGAIN_S
+from vmpulse_consumers.view.troubles import TOLD_AGAIN_S
+from vmpulse_consumers.view.view import NOBODY, RETIRED_ASKS_S, SEQ_JUMP
 from vmpulse_contract import sections, stream, topology, verbs, wire
 from vmpulse_contract.columns import to_bytes
 from vmpulse_contract.errors import HashMismatch, MessageError, MistypedMessage, WrongSender
@@ -265,9 +266,9 @@ def test_names_that_are_made_up_take_no_memory() -> None:
     table = live_table(hosts=1)
     for number in range(UNMET_KEPT + 10):
         junk(table, f"made-up-{number}", 1)
-    assert len(table.view._unmet) == UNMET_KEPT
+    assert len(table.view.troubles.unmet) == UNMET_KEPT
     newest = HostId(f"made-up-{UNMET_KEPT + 9}")
-    assert table.view._unmet.of(newest, table.now) is table.view._unmet.taken(newest, table.now)
+    assert table.view.troubles.unmet.of(newest, table.now) is table.view.troubles.unmet.taken(newest, table.now)
 
 
 # --- two agents -----------------------------------------------------------------------------------------------------

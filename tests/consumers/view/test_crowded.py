@@ -9,7 +9,7 @@ from tests.consumers.view.situations import HOST, OTHER, held_bodies, in_view, l
 from vmpulse_consumers.view import budget
 from vmpulse_consumers.view.devices import Devices
 from vmpulse_consumers.view.events import HostTrouble, Trouble
-from vmpulse_consumers.view.view import TOLD_AGAIN_S
+from vmpulse_consumers.view.troubles import TOLD_AGAIN_S
 from vmpulse_contract import limits
 from vmpulse_contract.devices import CheckedDevices, record_in_map
 from vmpulse_contract.identity import VmId

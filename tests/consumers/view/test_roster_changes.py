@@ -9,14 +9,15 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.consumers.view.back_to_back import MIGRATED, Delivery, SimpleHost, vm_number
-from tests.consumers.view.situations import asked_for_roster, in_view, live_table, tick_of
+from tests.consumers.view.back_to_back import MIGRATED, Delivery, SimpleHost, Table, vm_number
+from tests.consumers.view.situations import asked_for_roster, in_view, live_table, tick_of, user_said
 from vmpulse_agent.session import Outgoing, Session
 from vmpulse_consumers.view import View
 from vmpulse_consumers.view.budget import BYTES_BURST, Budget
 from vmpulse_consumers.view.host import Host
 from vmpulse_consumers.view.view import LATER_KIND
 from vmpulse_contract import roster_change, topology, verbs, wire
+from vmpulse_contract.sections import ABSENT, Section
 from vmpulse_contract.stream import ROW_BYTES, RosterMessage
 from vmpulse_contract.topology import Kind
 from vmpulse_contract.verbs import Verb
@@ -131,6 +132,14 @@ def test_a_difference_whose_layout_is_held_says_nothing_new() -> None:
     assert (table.view.counts.layout_mismatches, table.view.counts.relists) == (0, asked + 1)
 
 
+def deliver_only(table: Table, kind: Kind) -> None:
+    """Of all that the first host has said, what is of another kind is lost."""
+    said = [delivery for delivery in table.host.queue if delivery.message.kind is kind]
+    table.host.queue.clear()
+    for delivery in said:
+        table.receive(delivery)
+
+
 def said_by(session: Session, change: roster_change.RosterChange, seq: int) -> Delivery:
     """A difference as a host's session would say it."""
     body = wire.write(roster_change.RosterChangeMessage(wire.VERSION, session.epoch, seq, change))
@@ -191,6 +200,59 @@ def test_a_roster_in_another_order_takes_no_difference(order: tuple[int, ...]) -
     table.deliver()
     assert table.view.counts.layout_mismatches > 0
     assert [request.verb for request in table.view.drain_requests(table.now)] == [Verb.GET_ROSTER]
+
+
+def test_what_was_lost_is_repaired_while_vms_begin_and_end_all_the_time() -> None:
+    """A difference says nothing of most VMs, so what an answer under way says of them counts, old as it is."""
+    table = live_table()
+    table.host.define_vm(NEW)
+    table.step()
+    table.host.domains[vm_number(1)].user = "eve"
+    tick_of(table)
+    deliver_only(table, Kind.FRAME)
+    for begins in (True, False) * 3:
+        table.now += 1.0
+        requests = table.view.drain_requests(table.now)
+        under_way = [(request, table.host.answer(request, table.now)) for request in requests]
+        if begins:
+            table.host.start_vm(NEW)
+        else:
+            table.host.stop_vm(NEW, table.now)
+        tick_of(table)
+        table.deliver()
+        for request, raw in under_way:
+            table.reply(request, raw)
+    assert in_view(table).own_digest() == table.host.session.ledger.digest()
+    assert user_said(table, 1) == "eve"
+    assert table.view.counts.messages[Kind.ROSTER] == 1
+
+
+def test_an_answer_that_was_overtaken_says_nothing_of_what_began_since() -> None:
+    """It is older than the difference's word on those: what it says of their life before is not taken."""
+    table = live_table()
+    request, raw = asked_for_roster(table)
+    table.host.stop_vm(vm_number(1), table.now)
+    tick_of(table)
+    table.host.start_vm(vm_number(1))
+    tick_of(table)
+    deliver_only(table, Kind.ROSTER_CHANGE)
+    held = in_view(table)
+    assert held.announced[Section.GUEST_DETAILS] == ABSENT
+    table.reply(request, raw)
+    assert held.announced[Section.GUEST_DETAILS] == ABSENT
+
+
+def test_an_answer_that_a_whole_roster_has_overtaken_says_nothing() -> None:
+    """The whole one said of all VMs what is newer."""
+    table = live_table()
+    request, raw = asked_for_roster(table)
+    table.host.domains[vm_number(1)].user = "eve"
+    tick_of(table)
+    table.host.reconnect(table.now)
+    deliver_only(table, Kind.ROSTER)
+    digest = in_view(table).own_digest()
+    table.reply(request, raw)
+    assert in_view(table).own_digest() == digest == table.host.session.ledger.digest()
 
 
 # --- any history --------------------------------------------------------------------------------------------------
@@ -278,6 +340,7 @@ class Readers:
     def answer(self, now: float) -> None:
         """Answer all that both ask."""
         for view in (self.differences, self.wholes):
+            view.tick(now)  # takes up what was put off
             while (due_in := view.requests_due_in(now)) is not None:
                 for request in view.drain_requests(now + due_in):
                     raw = self.host.answer(request, now)
@@ -311,7 +374,7 @@ def test_differences_say_what_rosters_would(steps: list[Step]) -> None:
     host = EventfulHost("host-0", range(1, 7), now, 7919)
     readers, late = Readers(host, now), list[Delivery]()
     calm = Step("nothing", 1, "arrives", answers=True)
-    for step in [calm, *steps, calm, calm]:
+    for step in [calm, *steps, calm, calm, calm]:
         now += 3.0
         host.act(step, now)
         host.tick(now)
