@@ -9,11 +9,10 @@ from typing import Any
 
 from msgspec import structs
 
-from vmpulse_contract import columns, limits, text_columns, wire
+from vmpulse_contract import columns, device_weight, limits, text_columns, wire
 from vmpulse_contract.columns import Column
 from vmpulse_contract.device_columns import (
     HEADS,
-    TOKEN_BYTES,
     check_rows,
     ids_in,
     record_in_columns,
@@ -22,26 +21,33 @@ from vmpulse_contract.device_columns import (
     spans_of,
 )
 from vmpulse_contract.device_tables import ENTRIES, Many, Part, Table
-from vmpulse_contract.devices import CheckedDevices, DeviceMessage, PackedDevices
+from vmpulse_contract.device_weight import TOKEN_BYTES, Rows
+from vmpulse_contract.devices import CheckedDevices, DeviceMessage, PackedDevices, read_packed
 from vmpulse_contract.errors import MistypedMessage, TooManyVms
 from vmpulse_contract.stream import UUID_BYTES
 
 
-def check_columns(raw: bytes) -> CheckedDevices:
-    """Hold a message to all rules, and leave its columns as they came. Raises MessageError."""
-    packed = wire.read_stream(raw, PackedDevices)
-    body = shaped(packed.vms)
+def check_columns(packed: PackedDevices, inflated: bytes) -> CheckedDevices:
+    """Hold a message to all rules, and leave its columns as they came. Raises MessageError.
+
+    Args:
+        packed: the message.
+        inflated: what its columns inflate to, for a caller that looks at how much that is before.
+    """
+    body = shaped(inflated)
     vms = ids_in(body.vms)
     if len(vms) > limits.VMS_PER_HOST.maximum:
         raise TooManyVms(len(vms), "devices")
     if len(set(vms)) * UUID_BYTES != len(body.vms) or len(body.tokens) != len(vms) * TOKEN_BYTES:
         msg = f"devices: ids in {len(body.vms)} bytes, each once, do not go with tokens in {len(body.tokens)}"
         raise MistypedMessage(msg)
+    tables = []
     for entry, value in zip(ENTRIES, structs.astuple(body)[HEADS:], strict=True):
         if isinstance(entry, Part):
             _check_part(entry, value, len(vms), "devices")
         elif value is not None:
-            _check_table(entry, value, len(vms))
+            tables.append(Rows(entry, value, _check_table(entry, value, len(vms))))
+    device_weight.check_tables(tables, "devices")
     head = packed.epoch, packed.number, packed.monotonic_ms
     return CheckedDevices(*head, vms, packed.vms, record_in_columns)
 
@@ -70,7 +76,8 @@ def _check_whole(column: Column, count: int, where: str) -> None:
         raise MistypedMessage(msg) from error
 
 
-def _check_table(table: Table, packed: Any, count: int) -> None:
+def _check_table(table: Table, packed: Any, count: int) -> list[int | None]:
+    """Hold a table to its rules. Gives how many rows it has of each VM."""
     _check_whole(packed.counts, count, f"devices.{table.name}, its rows")
     counts = columns.unpack(packed.counts, count)
     total = check_rows(counts, table)
@@ -84,12 +91,14 @@ def _check_table(table: Table, packed: Any, count: int) -> None:
                 raise MistypedMessage(msg)
     for part, column in zip(table.parts, structs.astuple(packed)[-len(table.parts) :], strict=True):
         _check_part(part, column, total, f"devices.{table.name}")
+    return counts
 
 
 def read_columns(raw: bytes) -> DeviceMessage:
     """Decode all of a message. Raises MessageError."""
-    checked = check_columns(raw)
-    count = len(checked.vms)
-    records = records_of(shaped(checked.packed), count, 0, count)
+    packed = read_packed(raw)
+    inflated = packed.inflated()
+    checked, body = check_columns(packed, inflated), shaped(inflated)
+    records = records_of(body, len(checked.vms), 0, len(checked.vms))
     head = wire.VERSION, checked.epoch, checked.number, checked.monotonic_ms
     return DeviceMessage(*head, dict(zip(checked.vms, records, strict=True)))

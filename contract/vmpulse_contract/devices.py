@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import Struct
 
-from vmpulse_contract import limits, wire
+from vmpulse_contract import device_weight, limits, wire
 from vmpulse_contract.deflation import inflate
-from vmpulse_contract.errors import DeviceStatsTooBig, TooManyDevices, TooManyVms
+from vmpulse_contract.errors import TooManyDevices, TooManyVms
 from vmpulse_contract.stream import Count, Epoch, Uuid
 from vmpulse_contract.verbs import DeviceStats
 
@@ -58,15 +58,13 @@ class CheckedDevices(NamedTuple):
     read: Callable[[bytes, bytes], DeviceRecord]
 
 
-def check_record(record: DeviceRecord) -> None:
-    """Hold one VM's record to the limits. Raises MessageError."""
+def check_record(record: DeviceRecord) -> int:
+    """Hold one VM's record to the limits, and give its weight. Raises MessageError."""
     wire.check_texts(record.stats, "devices")
     for devices in (record.stats.disks, record.stats.network, record.stats.disks_usage):
         if devices is not None and len(devices) > limits.DEVICES_PER_VM.maximum:
             raise TooManyDevices(len(devices), "devices")
-    size = len(wire.write(record.stats))
-    if size > limits.DEVICE_STATS_BYTES.maximum:
-        raise DeviceStatsTooBig(size, "devices")
+    return device_weight.check(record.stats, "devices")
 
 
 class PackedDevices(Struct, array_like=True, frozen=True):
@@ -78,6 +76,15 @@ class PackedDevices(Struct, array_like=True, frozen=True):
     monotonic_ms: Count
     vms: bytes
 
+    def inflated(self) -> bytes:
+        """The columns, or the map, inflated. Raises MessageError."""
+        return inflate(self.vms, "devices")
+
+
+def read_packed(raw: bytes) -> PackedDevices:
+    """Decode a message, but for the statistics in it, which cost far more. Raises MessageError."""
+    return wire.read_stream(raw, PackedDevices)
+
 
 class _Records(Struct, array_like=True):
     vms: dict[Uuid, DeviceRecord]
@@ -85,19 +92,26 @@ class _Records(Struct, array_like=True):
 
 def read_devices(raw: bytes) -> DeviceMessage:
     """Decode device statistics that are a map. Raises MessageError."""
-    packed = wire.read_stream(raw, PackedDevices)
-    vms = wire.shape((wire.unpack(inflate(packed.vms, "devices")),), _Records).vms
+    packed = read_packed(raw)
+    return DeviceMessage(packed.version, packed.epoch, packed.number, packed.monotonic_ms, _records(packed.inflated()))
+
+
+def _records(inflated: bytes) -> dict[Uuid, DeviceRecord]:
+    vms = wire.shape((wire.unpack(inflated),), _Records).vms
     if len(vms) > limits.VMS_PER_HOST.maximum:
         raise TooManyVms(len(vms), "devices")
     for record in vms.values():
         check_record(record)
-    return DeviceMessage(packed.version, packed.epoch, packed.number, packed.monotonic_ms, vms)
+    return vms
 
 
-def check_devices(raw: bytes) -> CheckedDevices:
-    """Hold device statistics that are a map to all rules, and leave them as they came. Raises MessageError."""
-    read, packed = read_devices(raw), wire.read_stream(raw, PackedDevices).vms
-    return CheckedDevices(read.epoch, read.number, read.monotonic_ms, read.vms.keys(), packed, record_in_map)
+def check_map(packed: PackedDevices, inflated: bytes) -> CheckedDevices:
+    """Hold device statistics that are a map to all rules, and leave them as they came. Raises MessageError.
+
+    *inflated* is what those of the message inflate to.
+    """
+    head = packed.epoch, packed.number, packed.monotonic_ms
+    return CheckedDevices(*head, _records(inflated).keys(), packed.vms, record_in_map)
 
 
 def record_in_map(packed: bytes, vm: bytes) -> DeviceRecord:

@@ -79,8 +79,10 @@ def _no_extension(code: int, _data: bytes) -> object:
     raise ValueError(msg)
 
 
-def unpack(raw: bytes) -> object:
-    """Unpack one msgpack value under the limits of the contract.
+def unpack(raw: bytes, *, maps: bool = True) -> object:
+    """Unpack one msgpack value under the limits of the contract. *maps*: whether one in it is read by anybody.
+
+    In a message that has none but what a newer sender may have added, they may repeat a key: they cost a third then.
 
     Raises:
         MessageTooBig: before anything is unpacked.
@@ -96,13 +98,13 @@ def unpack(raw: bytes) -> object:
         return msgpack.unpackb(
             raw,
             use_list=False,
-            strict_map_key=False,
+            strict_map_key=not maps,
             max_str_len=size,
             max_bin_len=size,
             max_array_len=size,
             max_map_len=size,
             max_ext_len=0,
-            object_pairs_hook=_map,
+            object_pairs_hook=_map if maps else None,
             ext_hook=_no_extension,
         )
     except (ValueError, RecursionError, msgpack.UnpackException) as error:

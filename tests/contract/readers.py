@@ -40,7 +40,7 @@ READERS: Final = (
     Reader("roster change", roster_change.read_roster_change, wirelings.roster_change_messages),
     Reader("change", stream.read_change, wirelings.changes()),
     Reader("goodbye", stream.read_goodbye, wirelings.goodbyes),
-    Reader("devices", devices.check_devices, wirelings.device_maps.map(wirelings.pack_map)),
+    Reader("devices", devices.read_devices, wirelings.device_maps.map(wirelings.pack_map)),
     Reader("device columns", device_door.read_columns, wirelings.device_messages.map(device_columns.pack_columns)),
     Reader("request", verbs.read_request, wirelings.requests, is_envelope=True),
     *(

@@ -13,13 +13,21 @@ from msgspec import structs
 
 from tests.contract import wirelings
 from tests.contract.golden_messages import DEVICE_COLUMNS, A, B
-from vmpulse_contract import limits, wire
+from vmpulse_contract import columns, limits, wire
 from vmpulse_contract.columns import LARGEST
-from vmpulse_contract.device_columns import HEADS, pack_columns, weight
+from vmpulse_contract.device_columns import HEADS, pack_columns, shaped
 from vmpulse_contract.device_door import check_columns, read_columns
 from vmpulse_contract.device_tables import ENTRIES, Table
-from vmpulse_contract.devices import DeviceMessage, DeviceRecord
-from vmpulse_contract.errors import MalformedMessage, MessageError, MessageTooBig, MistypedMessage, TextTooLong
+from vmpulse_contract.device_weight import Rows, weight
+from vmpulse_contract.devices import CheckedDevices, DeviceMessage, DeviceRecord, read_packed
+from vmpulse_contract.errors import (
+    DeviceStatsTooBig,
+    MalformedMessage,
+    MessageError,
+    MessageTooBig,
+    MistypedMessage,
+    TextTooLong,
+)
 from vmpulse_contract.verbs import BalloonInfo, DeviceStats, DiskStats, MemoryStats, NetworkStats
 
 DISKS = HEADS + DeviceStats.__struct_fields__.index("disks")
@@ -38,6 +46,12 @@ def raw(packed: object) -> bytes:
     return bytes(msgpack.packb([1, 5, 6, 7, packed]))
 
 
+def checked_columns(sent: bytes) -> CheckedDevices:
+    """A message held to all rules."""
+    packed = read_packed(sent)
+    return check_columns(packed, packed.inflated())
+
+
 def two(**fields: object) -> bytes:
     """A message of two VMs that has these fields, and all others unknown."""
     places = {name: HEADS + at for at, name in enumerate(DeviceStats.__struct_fields__)}
@@ -52,7 +66,7 @@ def test_columns_round_trip(message: DeviceMessage) -> None:
     """Device statistics read back as they were, all together and each VM's out of what a reader keeps."""
     sent = wire.write(pack_columns(message))
     assert read_columns(sent) == message
-    checked = check_columns(sent)
+    checked = checked_columns(sent)
     assert (checked.epoch, checked.number, checked.monotonic_ms) == (
         message.epoch,
         message.number,
@@ -69,6 +83,33 @@ def test_a_weight_is_never_exceeded(message: DeviceMessage) -> None:
     heads = sum(1 + len(entry.parts) if isinstance(entry, Table) else 1 for entry in ENTRIES) * 20
     inflated = zlib.decompress(pack_columns(message).vms)
     assert len(inflated) <= sum(weight(record.stats) for record in message.vms.values()) + heads
+
+
+@given(wirelings.device_messages)
+def test_columns_weigh_what_their_records_do(message: DeviceMessage) -> None:
+    """The door counts by columns what each VM's record weighs, and its first guess is never less."""
+    body = shaped(zlib.decompress(pack_columns(message).vms))
+    cells = zip(ENTRIES, structs.astuple(body)[HEADS:], strict=True)
+    count = len(message.vms)
+    tables = [
+        Rows(entry, cell, columns.unpack(cell.counts, count))
+        for entry, cell in cells
+        if isinstance(entry, Table) and cell is not None
+    ]
+    nothing = weight(DeviceStats())
+    for at, record in enumerate(message.vms.values()):
+        counted = sum(table.weight(at) for table in tables)
+        assert nothing + counted == weight(record.stats)
+        assert sum(table.most()[at] for table in tables) >= counted
+
+
+def test_a_few_bytes_make_no_large_record() -> None:
+    """Columns that are all alike take no bytes, whatever they claim; it is what they claim that is bounded."""
+    names = [f"{number}" for number in range(1024)]
+    sent = two(disks=[1024, names * 2, *[1 << 60] * 21, "x" * 256])
+    assert len(sent) < 8192
+    with pytest.raises(DeviceStatsTooBig):
+        checked_columns(sent)
 
 
 def test_what_older_senders_do_not_say_is_unknown() -> None:
@@ -141,9 +182,9 @@ WHOLE_BALLOON = (1, 10, 10, 10, 10, 1)
 def test_the_door_refuses(sent: bytes, words: str) -> None:
     """What does not hold together is mistyped, and the words name the place."""
     for good in (two(interval=1), two(balloon_info=WHOLE_BALLOON), two(disks=[2, ["vda", "vdb"] * 2])):
-        assert len(check_columns(good).vms) == 2
+        assert len(checked_columns(good).vms) == 2
     with pytest.raises(MistypedMessage) as refused:
-        check_columns(sent)
+        checked_columns(sent)
     assert words in str(refused.value)
 
 
@@ -152,17 +193,17 @@ def test_texts_are_bounded() -> None:
     long = "x" * (limits.TEXT_CHARACTERS.maximum + 1)
     for fields in ({"disks": [1, long]}, {"disks": [1, ["a", long]]}, {"disks_usage": [1, long]}):
         with pytest.raises(TextTooLong):
-            check_columns(two(**fields))
+            checked_columns(two(**fields))
 
 
 def test_bombs_are_refused() -> None:
     """A thousandth of its size travels, and a message's worth is inflated at most."""
     bomb = zlib.compress(bytes(1 << 28), 9)
     with pytest.raises(MessageTooBig):
-        check_columns(raw(bomb))
+        checked_columns(raw(bomb))
     for packed in (b"", b"no stream", zlib.compress(b"\x90")[:-1], zlib.compress(b"\x90") + b"!"):
         with pytest.raises(MalformedMessage):
-            check_columns(raw(packed))
+            checked_columns(raw(packed))
 
 
 @given(message=wirelings.device_messages, at=st.integers(0, 400), byte=st.integers(0, 255))
@@ -171,7 +212,7 @@ def test_what_passes_the_door_is_readable(message: DeviceMessage, at: int, byte:
     inflated = bytearray(zlib.decompress(pack_columns(message).vms))
     inflated[at % len(inflated)] = byte
     try:
-        checked = check_columns(raw(zlib.compress(bytes(inflated))))
+        checked = checked_columns(raw(zlib.compress(bytes(inflated))))
     except MessageError:
         return
     records = {vm: checked.read(checked.packed, vm) for vm in checked.vms}

@@ -10,6 +10,8 @@ import msgpack
 import pytest
 
 from vmpulse_contract import columns, device_door, devices, errors, limits, sections, stream, verbs, wire
+from vmpulse_contract.device_columns import pack_columns
+from vmpulse_contract.device_weight import weight
 from vmpulse_contract.devices import DeviceRecord
 from vmpulse_contract.errors import LimitBreached
 from vmpulse_contract.identity import VmId
@@ -58,13 +60,17 @@ def _read_details(details: GuestDetails) -> object:
 
 
 def _device_record(size: int) -> DeviceRecord:
-    """A record whose statistics take so many bytes: of disks that take 168 bytes each, and a last one for the rest."""
-    disks = {f"d{number:03}": verbs.DiskStats(image_id="x" * 150) for number in range((size - 90) // 168)}
-    rest = size - len(wire.write(verbs.DeviceStats(disks={**disks, "last": verbs.DiskStats(image_id="x" * 40)}))) + 40
-    return DeviceRecord(1, verbs.DeviceStats(disks={**disks, "last": verbs.DiskStats(image_id="x" * rest)}))
+    """A record whose statistics weigh so much: many disks that are alike, and the last one's text for the rest."""
+    disk = verbs.DiskStats(image_id="x" * 150)
+    alike = size // (weight(verbs.DeviceStats(disks={"d000": disk})) - weight(verbs.DeviceStats())) - 2
+    disks = {f"d{number:03}": disk for number in range(alike)} | {"last": disk, "none": verbs.DiskStats()}
+    rest = size - weight(verbs.DeviceStats(disks=disks))
+    return DeviceRecord(1, verbs.DeviceStats(disks={**disks, "none": verbs.DiskStats(image_id="x" * rest)}))
 
 
-MANY_NAMES = [str(number) for number in range(1025)]
+def _device_columns(size: int) -> bytes:
+    """The same as a message by columns."""
+    return wire.write(pack_columns(devices.DeviceMessage(1, 5, 6, 7, {MANY_IDS[0]: _device_record(size)})))
 
 
 def _columns(vms: int, file_systems: int | list[int] | None) -> bytes:
@@ -116,15 +122,16 @@ CASES: list[Case] = [
     (errors.TooManyIds, lambda count: verbs.read_reply(Verb.GET_STATUS, _reply(missing=MANY_IDS[:count]))),
     (errors.TooManyIds, lambda count: verbs.read_reply(Verb.GET_CONFIG, _reply(remaining=MANY_IDS[:count]))),
     (errors.DeviceStatsTooBig, lambda size: devices.check_record(_device_record(size))),
+    (errors.DeviceStatsTooBig, lambda size: device_door.read_columns(_device_columns(size))),
     (
         errors.TooManyDevices,
         lambda count: devices.check_record(
-            DeviceRecord(1, verbs.DeviceStats(disks=dict.fromkeys(MANY_NAMES[:count], verbs.DiskStats())))
+            DeviceRecord(1, verbs.DeviceStats(disks_usage=(verbs.DiskUsage(path="/"),) * count))
         ),
     ),
-    (errors.TooManyDevices, lambda count: device_door.check_columns(_columns(1, count))),
-    (errors.TooManyRows, lambda count: device_door.check_columns(_columns(65, [1024] * 63 + [1000, count - 65_512]))),
-    (errors.TooManyVms, lambda count: device_door.check_columns(_columns(count, None))),
+    (errors.TooManyDevices, lambda count: device_door.read_columns(_columns(1, count))),
+    (errors.TooManyRows, lambda count: device_door.read_columns(_columns(65, [1024] * 63 + [1000, count - 65_512]))),
+    (errors.TooManyVms, lambda count: device_door.read_columns(_columns(count, None))),
     (errors.TooManyTombstones, lambda count: stream.read_roster(_roster(tombs=count))),
     (errors.TooManyLabels, lambda count: stream.read_roster(_roster(labels=count))),
     (errors.TooManyApps, lambda count: sections.encode(_details(apps=count))),

@@ -80,7 +80,7 @@ def _stream(golden: Mapping[str, bytes]) -> list[Target]:
         "roster change": ((golden["rosterChange"],), roster_change.read_roster_change),
         "change": ((golden["change"],), stream.read_change),
         "goodbye": ((golden["goodbye"],), stream.read_goodbye),
-        "devices": ((golden["devices"],), devices.check_devices),
+        "devices": ((golden["devices"],), devices.read_devices),
         "device columns": ((golden["devices_columns"],), device_door.read_columns),
         "inflated columns": ((zlib.decompress(golden_messages.PACKED_COLUMNS.vms),), _read_inflated),
         "request": ((golden["request"],), verbs.read_request),

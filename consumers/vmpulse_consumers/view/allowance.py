@@ -35,6 +35,11 @@ class Allowance:
         self._left = max(0.0, self._left - amount)
         return True
 
+    def charge(self, amount: float, now: float) -> None:
+        """Take so much, whether it is there or not: what is owed must be gained first."""
+        if not self.take(amount, now):
+            self._left -= amount
+
     def has(self, amount: float, now: float) -> bool:
         """Whether so much, of at most ``burst``, can be taken; nothing is."""
         return self.wait_s(amount, now) * self._rate <= GRAIN

@@ -22,6 +22,8 @@ take 30 MiB. Without it a host within its budget fills the view's memory: 4,096 
 DEVICE_BYTES: Final = 32 << 20
 """Device statistics that are held of one host, deflated: of a VM with two disks and a card 150 bytes, so 4,096 have
 0.6 MiB. A host whose reports are each the last word on one VM only, and large for it, has no more."""
+MAP_COSTS: Final = 8
+"""So many times as much as of columns a byte of a map of device statistics costs, as older agents say them."""
 OVER_S: Final = 10.0
 """A flood is over when nothing had to be dropped for so long."""
 UNMET_KEPT: Final = 4096
@@ -52,3 +54,7 @@ class Budget:
         begins = self._dropped_at is None
         self._dropped_at = now
         return False, Trouble.FLOODING if begins else None
+
+    def charge(self, size: int, now: float) -> None:
+        """Count what a message turned out to cost as if it had so many bytes more; it may leave a debt."""
+        self._bytes.charge(float(size), now)

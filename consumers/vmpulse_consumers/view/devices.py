@@ -53,14 +53,16 @@ class Devices:
         self.size = 0
         self._reports: dict[VmId, Report] = {}
 
-    def take(self, message: CheckedDevices, index: Mapping[VmId, int], vms: Sequence[VmId]) -> bool:
-        """Keep what a message says of the VMs that the host lists. Tells whether it is new, and no repeat.
+    def is_new(self, number: int) -> bool:
+        """Whether a message is none that was taken before, and older than none."""
+        return number > self._number
+
+    def take(self, message: CheckedDevices, index: Mapping[VmId, int], vms: Sequence[VmId]) -> None:
+        """Keep what a new message says of the VMs that the host lists.
 
         *vms* are the host's own objects of its VMs' ids, *index* says where: those of the message are not kept. Nor is
         a report that goes beyond DEVICE_BYTES, and what was said before of its VMs is dropped.
         """
-        if message.number <= self._number:
-            return False
         self._number = message.number
         listed = [vms[index[vm]] for vm in map(VmId, message.vms) if vm in index]
         for vm in listed:
@@ -70,7 +72,6 @@ class Devices:
             report.last_of = len(listed)
             self.size += len(report.packed)
             self._reports.update(dict.fromkeys(listed, report))
-        return True
 
     def of(self, vm: VmId, token: int) -> DeviceSaid | None:
         """What was last said of the life *token* of a VM."""

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 
 from vmpulse_consumers.view.asking import RETRY_S, Asking
 from vmpulse_consumers.view.bodies import Bodies
+from vmpulse_consumers.view.budget import MAP_COSTS
 from vmpulse_consumers.view.claims import is_heard
 from vmpulse_consumers.view.counts import Counts
 from vmpulse_consumers.view.events import BrokerEvent, HostEvent
@@ -33,7 +34,7 @@ from vmpulse_consumers.view.runtime import Runtime
 from vmpulse_consumers.view.states import HEARD, HostInput, HostState
 from vmpulse_consumers.view.telling import Telling
 from vmpulse_consumers.view.troubles import Troubles
-from vmpulse_contract import device_door, devices, roster_change, stream, topology
+from vmpulse_contract import device_door, devices, limits, roster_change, stream, topology
 from vmpulse_contract.errors import HostDidNotAnswer, MessageError, MistypedMessage, NotReady, VerbError, WrongSender
 from vmpulse_contract.identity import HostId, VmId
 from vmpulse_contract.sections import ABSENT, BODIED, Section
@@ -120,8 +121,7 @@ class View:
             case Kind.ROSTER_CHANGE:
                 self._roster_change(key.host, roster_change.read_roster_change(body), now)
             case Kind.DEVICES:
-                checked = device_door.check_columns(body) if key.columns else devices.check_devices(body)
-                self._devices(key.host, checked)
+                self._devices(key.host, devices.read_packed(body), now, by_columns=key.columns)
             case Kind.CHANGE:
                 self._change(key.host, _change_of(key, body), now)
             case _:
@@ -261,17 +261,34 @@ class View:
             self.asking.want(host)
         return True
 
-    def _devices(self, host_id: HostId, message: devices.CheckedDevices) -> None:
+    def _devices(self, host_id: HostId, message: devices.PackedDevices, now: float, *, by_columns: bool) -> None:
         """Keep device statistics of the confirmed epoch.
 
         They count neither as heard nor as a stranger to ask about. Silence is judged by the stream alone, for it has a
-        cadence: an agent whose frames do not come is not live because its devices are told of every few minutes.
+        cadence: an agent whose frames do not come is not live because its devices are told of every few minutes. Those
+        that are not to be kept are not looked into, for looking may cost a thousand times what they travel as.
         """
         host = self.hosts.get(host_id)
         if host is None or message.epoch != host.epoch:
             self.counts.strangers += 1
-        elif not host.devices.take(message, host.index, host.vms):
+            return
+        if not host.devices.is_new(message.number):
             self.counts.repeats += 1
+            return
+        inflated = self._inflated(host, message, 1 if by_columns else MAP_COSTS, now)
+        check = device_door.check_columns if by_columns else devices.check_map
+        host.devices.take(check(message, inflated), host.index, host.vms)
+
+    @staticmethod
+    def _inflated(host: Host, message: devices.PackedDevices, costs: int, now: float) -> bytes:
+        """Inflate device statistics, and count each byte to the host's budget as *costs*; refused ones in full."""
+        size = limits.MESSAGE_BYTES.maximum
+        try:
+            inflated = message.inflated()
+            size = len(inflated)
+        finally:
+            host.budget.charge(size * costs, now)
+        return inflated
 
     def _goodbye(self, host_id: HostId, goodbye: stream.Goodbye, now: float) -> None:
         host = self._admit(host_id, goodbye.epoch, goodbye.seq, now)

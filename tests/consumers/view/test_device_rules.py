@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import zlib
+
+import msgpack
 import pytest
 
 from tests.consumers.view.back_to_back import Table, vm_number
 from tests.consumers.view.situations import HOST, in_view, live_table, silence
 from tests.contract import wirelings
 from vmpulse_consumers.view import HostState
+from vmpulse_consumers.view.budget import BYTES_BURST, MAP_COSTS
 from vmpulse_contract import topology, wire
 from vmpulse_contract.device_door import read_columns
-from vmpulse_contract.errors import MistypedMessage
+from vmpulse_contract.errors import MessageError, MistypedMessage
 from vmpulse_contract.topology import Kind
 
 FIRST = vm_number(1)
@@ -133,6 +138,41 @@ def test_broken_statistics_are_refused_whole(key: str) -> None:
         table.view.receive(topology.DEVICES, key, HOST, b"\x95\x01\x01\x01\x01\xc0", table.now)
     assert table.view.counts.rejected["mistyped"] == 1
     assert held(table) == before
+
+
+def inflating(table: Table, number: int, size: int, *, epoch: int | None = None) -> bytes:
+    """Device statistics of some bytes that inflate to so many, and are none."""
+    head = [wire.VERSION, epoch or table.host.session.epoch, number, 1]
+    return bytes(msgpack.packb([*head, zlib.compress(bytes(size))]))
+
+
+@pytest.mark.parametrize("key, costs", [(topology.devices_key(HOST), 1), (topology.device_map_key(HOST), MAP_COSTS)])
+@pytest.mark.parametrize("size", [1 << 20, 2 << 20])
+def test_what_statistics_inflate_to_counts_to_the_budget(key: str, costs: int, size: int) -> None:
+    """A thousandth of it travels: a host that says so for long is dropped, as if each byte had come as it is read."""
+    table = reported()
+    read = 0
+    while not table.view.counts.over_budget:
+        read += 1
+        with pytest.raises(MessageError):
+            table.view.receive(topology.DEVICES, key, HOST, inflating(table, 1000 + read, size), table.now)
+        with contextlib.suppress(MessageError):
+            table.view.receive(topology.DEVICES, key, HOST, b"", table.now)
+    assert read == -(-BYTES_BURST // (costs << 20))
+    table.now += 1.0 + costs
+    table.step()
+    table.assert_equal()
+
+
+def test_statistics_that_are_not_kept_are_not_inflated() -> None:
+    """Of another epoch, or said before: what is in them costs nothing, however often it comes."""
+    table = reported()
+    strangers, left = table.view.counts.strangers, in_view(table).budget._bytes._left
+    for body in (inflating(table, 9, 1 << 20, epoch=77), inflating(table, 1, 1 << 20)):
+        table.view.receive(topology.DEVICES, topology.devices_key(HOST), HOST, body, table.now)
+        left = min(BYTES_BURST, left) - len(body)
+    assert in_view(table).budget._bytes._left == left
+    assert (table.view.counts.strangers, table.view.counts.repeats) == (strangers + 1, 1)
 
 
 def test_each_form_has_its_own_key() -> None:
