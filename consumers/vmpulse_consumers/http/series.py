@@ -79,7 +79,7 @@ def snapshot(view: View, now: float) -> Snapshot:
         [*found.vms, *(vm for vm, _ in moving)],
         [host.id for host in found.hosts],
         [*found.host.tolist(), *(numbers[transit.host.id] for _, transit in moving)],
-        [*found.bodies(Section.INFO), *(transit.info for _, transit in moving)],
+        [*found.kept(Section.INFO), *(transit.info for _, transit in moving)],
         np.concatenate([found.status(), statuses]),
         cpu_user,
         cpu_sys,

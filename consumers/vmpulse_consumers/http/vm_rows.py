@@ -21,7 +21,7 @@ from vmpulse_contract.sections import ABSENT, BODIED, Section
 from vmpulse_contract.values import STATUS_LABELS, VmStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -84,9 +84,10 @@ class _Rows:
         self.elapsed = np.round(found.elapsed(), 3)
         self.hashes = found.announced()
         self.repairing = _repairing(self.hashes, found.held())
-        self.infos = found.bodies(Section.INFO)
+        self.infos = found.kept(Section.INFO)
         self.split = frozenset(found.view.split)
-        self.sections = list(zip(*map(found.bodies, BODIED), strict=True)) if with_sections else None
+        self.sections = list(zip(*map(found.kept, BODIED), strict=True)) if with_sections else None
+        self.details = [host.details for host in found.hosts]
         self.odd = self._find_odd()
 
     def _find_odd(self) -> NDArray[np.bool_]:
@@ -143,8 +144,16 @@ class _Rows:
         if self.vms[at] in self.split:
             text += b',"splitBrain":true'
         if self.sections is not None:
-            text += b',"sections":' + _encoded(sections_in(self.sections[at]))
+            text += b',"sections":' + _encoded(sections_in(self._bodies(at, self.sections[at])))
         return text + _END + self.moving.get(at + 1, b"")
+
+    def _bodies(self, at: int, kept: Sequence[bytes | None]) -> list[bytes | None]:
+        """The bodies of one row as they were sent: those of all at once may be as much as a host may have."""
+        details = self.details[self.host[at]]
+        return [
+            details.unpack(body) if body is not None and section is Section.GUEST_DETAILS else body
+            for section, body in zip(BODIED, kept, strict=True)
+        ]
 
 
 def _repairing(announced: NDArray[np.uint64], held: NDArray[np.uint64]) -> dict[int, list[str]]:
