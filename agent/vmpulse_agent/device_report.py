@@ -13,9 +13,9 @@ from msgspec import structs
 
 from vmpulse_agent.device_intervals import VmIntervals
 from vmpulse_agent.devices import device_stats
-from vmpulse_contract import limits, wire
+from vmpulse_contract import device_weight, limits, wire
 from vmpulse_contract.device_columns import pack_columns
-from vmpulse_contract.devices import DeviceMessage, DeviceRecord, check_record
+from vmpulse_contract.devices import DeviceMessage, DeviceRecord, check_stats
 from vmpulse_contract.errors import MessageError, MessageTooBig
 from vmpulse_contract.identity import VmId
 
@@ -180,6 +180,7 @@ def _fit(records: dict[bytes, DeviceRecord]) -> bool:
 def _size(record: DeviceRecord) -> int | None:
     """The most bytes of a record in a message; None for one that a reader would refuse, and with it all the others'."""
     try:
-        return check_record(record)
+        check_stats(record.stats)
+        return device_weight.check(record.stats)
     except MessageError:
         return None

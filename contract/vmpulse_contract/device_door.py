@@ -47,7 +47,7 @@ def check_columns(packed: PackedDevices, inflated: bytes) -> CheckedDevices:
             _check_part(entry, value, len(vms), "devices")
         elif value is not None:
             tables.append(Rows(entry, value, _check_table(entry, value, len(vms))))
-    device_weight.check_tables(tables, "devices")
+    device_weight.check_tables(tables)
     head = packed.epoch, packed.number, packed.monotonic_ms
     return CheckedDevices(*head, vms, packed.vms, record_in_columns)
 

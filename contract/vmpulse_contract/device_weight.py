@@ -1,4 +1,4 @@
-"""How much one VM's device statistics weigh: what bounds them (DEVICE_STATS_BYTES), in whatever form they come.
+"""How much one VM's device statistics weigh: what bounds them (DEVICE_STATS_BYTES) where they come by columns.
 
 It is counted as columns would hold them if no two values were alike: 8 bytes a number, known or not, and each text with
 a head. What travels may be far less, for columns that are all alike take no bytes; a record that is read has them all.
@@ -6,17 +6,18 @@ a head. What travels may be far less, for columns that are all alike take no byt
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from msgspec import structs
 
-from vmpulse_contract import limits, text_columns
+from vmpulse_contract import limits
 from vmpulse_contract.device_tables import ENTRIES, Many, Table, values_of
 from vmpulse_contract.errors import DeviceStatsTooBig
 from vmpulse_contract.stream import UUID_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from vmpulse_contract.text_columns import Texts
     from vmpulse_contract.verbs import DeviceStats
@@ -25,6 +26,8 @@ TOKEN_BYTES: Final = 8
 CELL_BYTES: Final = 8
 """The most that a number takes, beside its column's own head."""
 TEXT_HEAD_BYTES: Final = 5
+UTF8_BYTES: Final = 4
+"""The most that a character takes."""
 _VM_BYTES: Final = UUID_BYTES + TOKEN_BYTES + CELL_BYTES * len(ENTRIES)
 
 
@@ -41,68 +44,85 @@ def _row(table: Table) -> _Row:
     return _Row(table, CELL_BYTES * (len(table.parts) - len(texts)), texts)
 
 
-_ROWS: Final = {entry.name: _row(entry) for entry in ENTRIES if isinstance(entry, Table)}
+_ROWS: Final = tuple(_row(entry) for entry in ENTRIES if isinstance(entry, Table))
 
 
 def weight(stats: DeviceStats) -> int:
     """The most bytes that one VM's statistics take of what a message inflates to, whatever stands beside them."""
     total = _VM_BYTES
-    for table, size, texts in _ROWS.values():
+    for table, size, texts in _ROWS:
         _, names, rows = values_of(table, stats)
         total += size * len(rows) + sum(map(_text, names))
         total += sum(_text(getattr(row, text)) for row in rows for text in texts)
     return total
 
 
-def check(stats: DeviceStats, where: str) -> int:
+def check(stats: DeviceStats) -> int:
     """Give the weight of one VM's statistics. Raises DeviceStatsTooBig for more than are carried of one."""
     total = weight(stats)
     if total > limits.DEVICE_STATS_BYTES.maximum:
-        raise DeviceStatsTooBig(total, where)
+        raise DeviceStatsTooBig(total, "devices")
     return total
 
 
 def _text(text: str | None) -> int:
-    return TEXT_HEAD_BYTES + len((text or "").encode())
+    return TEXT_HEAD_BYTES + len((text or "").encode(errors="surrogatepass"))
 
 
-class Rows(NamedTuple):
-    """A table of a message that holds together: its columns, and how many rows it has of each VM."""
+class Rows:
+    """A table of a message that holds together: its columns, and how many rows it has of each VM.
 
-    table: Table
-    packed: Any
-    counts: Sequence[int | None]
+    Only columns that came are weighed: what a sender of before does not know yet weighs nothing.
 
-    def texts(self) -> list[Texts]:
-        """The columns of texts, of a map the names as well."""
-        cells = structs.astuple(self.packed)[-len(self.table.parts) :]
-        found = [cell for part, cell in zip(self.table.parts, cells, strict=True) if part.is_text]
-        return [self.packed.names, *found] if self.table.many is Many.MAP else found
+    Args:
+        table: which it is.
+        packed: the columns.
+        counts: rows of each VM.
+    """
 
-    def most(self) -> list[int]:
-        """What the rows of each VM weigh at most: as if each text were as long as the longest of its column."""
-        longest = sum(max(map(_text, _all(column)), default=0) for column in self.texts())
-        row = _ROWS[self.table.name].bytes + longest
-        return [row * (count or 0) for count in self.counts]
+    def __init__(self, table: Table, packed: Any, counts: Sequence[int | None]) -> None:
+        cells = [*zip(table.parts, structs.astuple(packed)[-len(table.parts) :], strict=True)]
+        self.counts = [count or 0 for count in counts]
+        self._numbers = CELL_BYTES * sum(cell is not None and not part.is_text for part, cell in cells)
+        self._texts: list[Texts] = [cell for part, cell in cells if cell is not None and part.is_text]
+        if table.many is Many.MAP:
+            self._texts.append(packed.names)
 
-    def weight(self, at: int) -> int:
-        """What the rows of one VM weigh."""
-        count = self.counts[at] or 0
-        first = sum(its or 0 for its in self.counts[:at])
-        texts = (text_columns.unpack_some(column, first, first + count) for column in self.texts())
-        return _ROWS[self.table.name].bytes * count + sum(sum(map(_text, column)) for column in texts)
+    def row_at_most(self) -> int:
+        """What no row weighs more than: as if each text were the longest of its column, of the longest characters."""
+        return self._numbers + sum(TEXT_HEAD_BYTES + UTF8_BYTES * _longest(column) for column in self._texts)
+
+    def weights(self, wanted: Iterable[int]) -> Iterator[int]:
+        """What the rows of some VMs weigh."""
+        starts = [0, *accumulate(self.counts)]
+        for at in wanted:
+            first, end = starts[at], starts[at + 1]
+            yield self._numbers * (end - first) + sum(_texts(column, first, end) for column in self._texts)
 
 
-def _all(column: Texts) -> Sequence[str | None]:
-    return column if isinstance(column, tuple) else (column,)
+def _longest(column: Texts) -> int:
+    """The characters of the longest text."""
+    return max(map(len, filter(None, column)), default=0) if isinstance(column, tuple) else len(column or "")
 
 
-def check_tables(tables: Sequence[Rows], where: str) -> None:
-    """Raise DeviceStatsTooBig if a message says more of one VM than is carried."""
-    if not tables:
+def _texts(column: Texts, first: int, end: int) -> int:
+    """What the texts from *first* to before *end* weigh; one that is in all rows is looked at once."""
+    if not isinstance(column, tuple):
+        return (end - first) * _text(column)
+    return TEXT_HEAD_BYTES * (end - first) + len("".join(filter(None, column[first:end])).encode())
+
+
+def check_tables(tables: Sequence[Rows]) -> None:
+    """Raise DeviceStatsTooBig if a message says more of one VM than is carried.
+
+    Nearly always the rows are so few that their texts need not be looked at.
+    """
+    most = limits.DEVICE_STATS_BYTES.maximum - _VM_BYTES
+    rows = [(table, table.row_at_most()) for table in tables]
+    if sum(row * max(table.counts, default=0) for table, row in rows) <= most:
         return
-    for at, most in enumerate(map(sum, zip(*(table.most() for table in tables), strict=True))):
-        if _VM_BYTES + most > limits.DEVICE_STATS_BYTES.maximum:
-            total = _VM_BYTES + sum(table.weight(at) for table in tables)
-            if total > limits.DEVICE_STATS_BYTES.maximum:
-                raise DeviceStatsTooBig(total, where)
+    at_most = map(sum, zip(*([row * count for count in table.counts] for table, row in rows), strict=True))
+    doubtful = [at for at, total in enumerate(at_most) if total > most]
+    for total in map(sum, zip(*(table.weights(doubtful) for table in tables), strict=True)):
+        if total > most:
+            raise DeviceStatsTooBig(_VM_BYTES + total, "devices")

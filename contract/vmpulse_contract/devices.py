@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import Struct
 
-from vmpulse_contract import device_weight, limits, wire
+from vmpulse_contract import limits, wire
 from vmpulse_contract.deflation import inflate
-from vmpulse_contract.errors import TooManyDevices, TooManyVms
+from vmpulse_contract.errors import DeviceStatsTooBig, TooManyDevices, TooManyVms
 from vmpulse_contract.stream import Count, Epoch, Uuid
 from vmpulse_contract.verbs import DeviceStats
 
@@ -58,13 +58,20 @@ class CheckedDevices(NamedTuple):
     read: Callable[[bytes, bytes], DeviceRecord]
 
 
-def check_record(record: DeviceRecord) -> int:
-    """Hold one VM's record to the limits, and give its weight. Raises MessageError."""
-    wire.check_texts(record.stats, "devices")
-    for devices in (record.stats.disks, record.stats.network, record.stats.disks_usage):
+def check_stats(stats: DeviceStats) -> None:
+    """Hold one VM's statistics to the limits, but for their size. Raises MessageError."""
+    wire.check_texts(stats, "devices")
+    for devices in (stats.disks, stats.network, stats.disks_usage):
         if devices is not None and len(devices) > limits.DEVICES_PER_VM.maximum:
             raise TooManyDevices(len(devices), "devices")
-    return device_weight.check(record.stats, "devices")
+
+
+def check_record(record: DeviceRecord) -> None:
+    """Hold one VM's record of a map to the limits. Raises MessageError."""
+    check_stats(record.stats)
+    size = len(wire.write(record.stats))
+    if size > limits.DEVICE_STATS_BYTES.maximum:
+        raise DeviceStatsTooBig(size, "devices")
 
 
 class PackedDevices(Struct, array_like=True, frozen=True):

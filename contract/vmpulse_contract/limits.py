@@ -44,13 +44,13 @@ BODY_PUSH_BYTES: Final = Limit(
 DEVICE_STATS_BYTES: Final = Limit(
     "device statistics bytes per VM",
     64 << 10,
-    "hundreds of disks and cards; 8 bytes a number and 5 more than a text has, also where columns that are all alike "
-    "take none: whoever reads a record has them all",
+    "hundreds of disks and cards; by columns a number is 8 bytes and a text 5 more than it has, also where columns "
+    "that are all alike take none: whoever reads a record has them all",
 )
 DEVICES_PER_VM: Final = Limit(
     "disks, cards or file systems per VM",
     1024,
-    "more than fit the bytes of one VM; columns that are all alike would claim any number in no bytes",
+    "more than any VM has; columns that are all alike would claim any number in no bytes",
 )
 DEVICES_PER_MESSAGE: Final = Limit(
     "disks, cards or file systems per message", 65_536, "16 bytes each, which is less than any of them takes"

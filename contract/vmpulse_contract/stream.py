@@ -268,7 +268,7 @@ class RosterMessage(Struct, array_like=True, frozen=True):
 
 def read_roster(raw: bytes) -> RosterMessage:
     """Decode and check a roster. Raises MessageError."""
-    message = wire.read_stream(raw, RosterMessage)
+    message = wire.read_stream(raw, RosterMessage, maps=True)
     check_roster(message.roster)
     return message
 

@@ -18,7 +18,7 @@ from vmpulse_contract.columns import LARGEST
 from vmpulse_contract.device_columns import HEADS, pack_columns, shaped
 from vmpulse_contract.device_door import check_columns, read_columns
 from vmpulse_contract.device_tables import ENTRIES, Table
-from vmpulse_contract.device_weight import Rows, weight
+from vmpulse_contract.device_weight import TEXT_HEAD_BYTES, UTF8_BYTES, Rows, weight
 from vmpulse_contract.devices import CheckedDevices, DeviceMessage, DeviceRecord, read_packed
 from vmpulse_contract.errors import (
     DeviceStatsTooBig,
@@ -85,22 +85,45 @@ def test_a_weight_is_never_exceeded(message: DeviceMessage) -> None:
     assert len(inflated) <= sum(weight(record.stats) for record in message.vms.values()) + heads
 
 
-@given(wirelings.device_messages)
-def test_columns_weigh_what_their_records_do(message: DeviceMessage) -> None:
-    """The door counts by columns what each VM's record weighs, and its first guess is never less."""
+def rows_of(message: DeviceMessage) -> list[Rows]:
+    """The tables of a message as the door weighs them."""
     body = shaped(zlib.decompress(pack_columns(message).vms))
-    cells = zip(ENTRIES, structs.astuple(body)[HEADS:], strict=True)
-    count = len(message.vms)
-    tables = [
-        Rows(entry, cell, columns.unpack(cell.counts, count))
-        for entry, cell in cells
+    return [
+        Rows(entry, cell, columns.unpack(cell.counts, len(message.vms)))
+        for entry, cell in zip(ENTRIES, structs.astuple(body)[HEADS:], strict=True)
         if isinstance(entry, Table) and cell is not None
     ]
-    nothing = weight(DeviceStats())
-    for at, record in enumerate(message.vms.values()):
-        counted = sum(table.weight(at) for table in tables)
-        assert nothing + counted == weight(record.stats)
-        assert sum(table.most()[at] for table in tables) >= counted
+
+
+@given(wirelings.device_messages)
+def test_the_door_weighs_no_more_than_the_sender(message: DeviceMessage) -> None:
+    """What a sender may say is never refused: columns that did not come weigh nothing. Its first guess is no less."""
+    tables, everyone, nothing = rows_of(message), range(len(message.vms)), weight(DeviceStats())
+    counted = [sum(of_one) for of_one in zip(*(table.weights(everyone) for table in tables), strict=True)]
+    for at, total in enumerate(counted):
+        assert nothing + total <= weight([*message.vms.values()][at].stats)
+        assert total <= sum(table.row_at_most() * table.counts[at] for table in tables)
+
+
+def test_where_all_is_known_the_door_weighs_what_the_sender_does() -> None:
+    """In the golden message every field of every table is known."""
+    tables = rows_of(DEVICE_COLUMNS)
+    counted = sum(next(table.weights([0])) for table in tables)
+    assert list(DEVICE_COLUMNS.vms).index(A) == 0
+    assert weight(DeviceStats()) + counted == weight(DEVICE_COLUMNS.vms[A].stats)
+
+
+def test_one_vm_with_long_texts_weighs_alone() -> None:
+    """Where one VM makes the others doubtful, each is weighed by its own texts, and they pass."""
+    vms, cards, long = 2048, 32, "x" * limits.TEXT_CHARACTERS.maximum
+    names = [f"{number:x}" for number in range(cards)] * vms
+    texts = [long, *["x"] * (vms * cards - 1)]
+    ids = b"".join(number.to_bytes(16, "big") for number in range(vms))
+    body: list[Any] = [ids, TOKEN * vms, *[None] * len(ENTRIES)]
+    body[HEADS + DeviceStats.__struct_fields__.index("network")] = [cards, names, texts, texts]
+    at_most = cards * 2 * (TEXT_HEAD_BYTES + UTF8_BYTES * len(long))
+    assert at_most > limits.DEVICE_STATS_BYTES.maximum, "by the longest text alone all would be refused"
+    assert len(checked_columns(travelling(body)).vms) == vms
 
 
 def test_a_few_bytes_make_no_large_record() -> None:

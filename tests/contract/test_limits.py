@@ -8,8 +8,9 @@ from functools import partial
 
 import msgpack
 import pytest
+from msgspec import structs
 
-from vmpulse_contract import columns, device_door, devices, errors, limits, sections, stream, verbs, wire
+from vmpulse_contract import columns, device_door, device_weight, devices, errors, limits, sections, stream, verbs, wire
 from vmpulse_contract.device_columns import pack_columns
 from vmpulse_contract.device_weight import weight
 from vmpulse_contract.devices import DeviceRecord
@@ -59,18 +60,25 @@ def _read_details(details: GuestDetails) -> object:
     return sections.decode(Section.GUEST_DETAILS, wire.write(details))
 
 
-def _device_record(size: int) -> DeviceRecord:
-    """A record whose statistics weigh so much: many disks that are alike, and the last one's text for the rest."""
-    disk = verbs.DiskStats(image_id="x" * 150)
-    alike = size // (weight(verbs.DeviceStats(disks={"d000": disk})) - weight(verbs.DeviceStats())) - 2
-    disks = {f"d{number:03}": disk for number in range(alike)} | {"last": disk, "none": verbs.DiskStats()}
-    rest = size - weight(verbs.DeviceStats(disks=disks))
-    return DeviceRecord(1, verbs.DeviceStats(disks={**disks, "none": verbs.DiskStats(image_id="x" * rest)}))
+def _mapped_record(size: int) -> DeviceRecord:
+    """A record whose statistics take so many bytes: of disks that take 168 bytes each, and a last one for the rest."""
+    disks = {f"d{number:03}": verbs.DiskStats(image_id="x" * 150) for number in range((size - 90) // 168)}
+    rest = size - len(wire.write(verbs.DeviceStats(disks={**disks, "last": verbs.DiskStats(image_id="x" * 40)}))) + 40
+    return DeviceRecord(1, verbs.DeviceStats(disks={**disks, "last": verbs.DiskStats(image_id="x" * rest)}))
+
+
+def _weighing(size: int) -> verbs.DeviceStats:
+    """Statistics that weigh so much: file systems that are alike, all known, and the last one's path for the rest."""
+    alike = verbs.DiskUsage(path="/" * 100, total=1, used=1, fs="ext4")
+    nothing = weight(verbs.DeviceStats())
+    count, rest = divmod(size - nothing, weight(verbs.DeviceStats(disks_usage=(alike,))) - nothing)
+    last = structs.replace(alike, path="/" * (100 + rest))
+    return verbs.DeviceStats(disks_usage=(*(alike,) * (count - 1), last))
 
 
 def _device_columns(size: int) -> bytes:
-    """The same as a message by columns."""
-    return wire.write(pack_columns(devices.DeviceMessage(1, 5, 6, 7, {MANY_IDS[0]: _device_record(size)})))
+    """A message by columns whose one VM weighs so much."""
+    return wire.write(pack_columns(devices.DeviceMessage(1, 5, 6, 7, {MANY_IDS[0]: DeviceRecord(1, _weighing(size))})))
 
 
 def _columns(vms: int, file_systems: int | list[int] | None) -> bytes:
@@ -121,7 +129,8 @@ CASES: list[Case] = [
     (errors.TooManyIds, lambda count: verbs.read_request(msgpack.packb({"version": 1, "vmIDs": MANY_IDS[:count]}))),
     (errors.TooManyIds, lambda count: verbs.read_reply(Verb.GET_STATUS, _reply(missing=MANY_IDS[:count]))),
     (errors.TooManyIds, lambda count: verbs.read_reply(Verb.GET_CONFIG, _reply(remaining=MANY_IDS[:count]))),
-    (errors.DeviceStatsTooBig, lambda size: devices.check_record(_device_record(size))),
+    (errors.DeviceStatsTooBig, lambda size: devices.check_record(_mapped_record(size))),
+    (errors.DeviceStatsTooBig, lambda size: device_weight.check(_weighing(size))),
     (errors.DeviceStatsTooBig, lambda size: device_door.read_columns(_device_columns(size))),
     (
         errors.TooManyDevices,

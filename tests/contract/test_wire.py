@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.contract.golden_messages import FRAME
 from tests.contract.readers import READERS, Reader
 from vmpulse_contract import limits, sections, stream, verbs, wire
 from vmpulse_contract.errors import MalformedMessage, MessageError, MistypedMessage, UnknownVersion
@@ -90,6 +91,16 @@ def test_bombs_are_malformed(raw: bytes) -> None:
     """Announced sizes beyond the message, deep nesting, repeated keys, extensions and broken texts are malformed."""
     with pytest.raises(MalformedMessage):
         wire.unpack(raw)
+
+
+def test_a_map_that_nobody_reads_may_repeat_a_key() -> None:
+    """What newer senders have added to messages without maps is passed over for less; numbers are no keys there too."""
+    frame = wire.write(FRAME)
+    assert frame[0] == 0x9D, "an array of 13"
+    assert stream.read_frame(b"\x9e" + frame[1:] + BOMBS["repeated key"]) == FRAME
+    for extra in ("repeated key of another type", "map as key", "cut"):
+        with pytest.raises(MalformedMessage):
+            stream.read_frame(b"\x9e" + frame[1:] + BOMBS[extra])
 
 
 def test_nesting_limit() -> None:

@@ -322,9 +322,12 @@ class Host:
         """Of the VMs that are listed still, keep the hashes that were said later, and all of which nothing was said."""
         for vm in self.index.keys() & old.rows.keys():
             row, was = self.index[vm] * WIDTH, old.rows[vm] * WIDTH
-            silent = named is not None and vm not in named
+            if named is not None and vm not in named:
+                # Of these a difference has the hashes that were announced before.
+                self.section_as_of[row : row + WIDTH] = old.as_of[was : was + WIDTH]
+                continue
             for section in Section:
-                if silent or old.as_of[was + section] > as_of:
+                if old.as_of[was + section] > as_of:
                     self.announced[row + section] = old.announced[was + section]
                     self.section_as_of[row + section] = old.as_of[was + section]
 
