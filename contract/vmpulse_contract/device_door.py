@@ -21,7 +21,7 @@ from vmpulse_contract.device_columns import (
     spans_of,
 )
 from vmpulse_contract.device_tables import ENTRIES, Many, Part, Table
-from vmpulse_contract.device_weight import TOKEN_BYTES, Rows
+from vmpulse_contract.device_weight import TOKEN_BYTES
 from vmpulse_contract.devices import CheckedDevices, DeviceMessage, PackedDevices, read_packed
 from vmpulse_contract.errors import MistypedMessage, TooManyVms
 from vmpulse_contract.stream import UUID_BYTES
@@ -46,7 +46,7 @@ def check_columns(packed: PackedDevices, inflated: bytes) -> CheckedDevices:
         if isinstance(entry, Part):
             _check_part(entry, value, len(vms), "devices")
         elif value is not None:
-            tables.append(Rows(entry, value, _check_table(entry, value, len(vms))))
+            tables.append((entry, value, _check_table(entry, value, len(vms))))
     device_weight.check_tables(tables)
     head = packed.epoch, packed.number, packed.monotonic_ms
     return CheckedDevices(*head, vms, packed.vms, record_in_columns)

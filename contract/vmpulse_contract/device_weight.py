@@ -32,25 +32,29 @@ _VM_BYTES: Final = UUID_BYTES + TOKEN_BYTES + CELL_BYTES * len(ENTRIES)
 
 
 class _Row(NamedTuple):
-    """What a row of a table weighs but for its texts, and which those are."""
+    """What a row of a table weighs but for its texts, which those are, and what it weighs with the longest texts."""
 
     table: Table
     bytes: int
     texts: tuple[str, ...]
+    most: int
 
 
 def _row(table: Table) -> _Row:
     texts = tuple(part.name for part in table.parts if part.is_text)
-    return _Row(table, CELL_BYTES * (len(table.parts) - len(texts)), texts)
+    size = CELL_BYTES * (len(table.parts) - len(texts))
+    names = 1 if table.many is Many.MAP else 0
+    most = size + (len(texts) + names) * (TEXT_HEAD_BYTES + UTF8_BYTES * limits.TEXT_CHARACTERS.maximum)
+    return _Row(table, size, texts, most)
 
 
-_ROWS: Final = tuple(_row(entry) for entry in ENTRIES if isinstance(entry, Table))
+_ROWS: Final = {entry.name: _row(entry) for entry in ENTRIES if isinstance(entry, Table)}
 
 
 def weight(stats: DeviceStats) -> int:
     """The most bytes that one VM's statistics take of what a message inflates to, whatever stands beside them."""
     total = _VM_BYTES
-    for table, size, texts in _ROWS:
+    for table, size, texts, _ in _ROWS.values():
         _, names, rows = values_of(table, stats)
         total += size * len(rows) + sum(map(_text, names))
         total += sum(_text(getattr(row, text)) for row in rows for text in texts)
@@ -112,15 +116,19 @@ def _texts(column: Texts, first: int, end: int) -> int:
     return TEXT_HEAD_BYTES * (end - first) + len("".join(filter(None, column[first:end])).encode())
 
 
-def check_tables(tables: Sequence[Rows]) -> None:
+def check_tables(said: Sequence[tuple[Table, Any, Sequence[int | None]]]) -> None:
     """Raise DeviceStatsTooBig if a message says more of one VM than is carried.
 
-    Nearly always the rows are so few that their texts need not be looked at.
+    Nearly always a VM has so few rows that their texts need not be looked at.
+
+    Args:
+        said: what ``Rows`` are made of.
     """
     most = limits.DEVICE_STATS_BYTES.maximum - _VM_BYTES
-    rows = [(table, table.row_at_most()) for table in tables]
-    if sum(row * max(table.counts, default=0) for table, row in rows) <= most:
+    if sum(_ROWS[table.name].most * max(filter(None, counts), default=0) for table, _, counts in said) <= most:
         return
+    tables = [Rows(*one) for one in said]
+    rows = [(table, table.row_at_most()) for table in tables]
     at_most = map(sum, zip(*([row * count for count in table.counts] for table, row in rows), strict=True))
     doubtful = [at for at, total in enumerate(at_most) if total > most]
     for total in map(sum, zip(*(table.weights(doubtful) for table in tables), strict=True)):
