@@ -16,6 +16,7 @@ from tests.conftest import require_broker
 SMALL = ("benches.wire", "--hosts=3", "--vms=4", "--measured-hosts=1", "--speed=10")
 
 
+@pytest.mark.long  # make bench-check runs as much of it
 @pytest.mark.broker
 @pytest.mark.timeout(120)
 def test_a_short_run(tmp_path: Path) -> None:

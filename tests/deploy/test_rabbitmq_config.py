@@ -15,6 +15,7 @@ RABBITMQ = ROOT / "deploy/rabbitmq"
 CREDIT = "application:get_env(rabbit, credit_flow_default_credit)."
 
 
+@pytest.mark.long  # two nodes of its own
 @pytest.mark.broker
 @pytest.mark.timeout(60)
 async def test_a_real_node_takes_the_credit_for_its_own_steps() -> None:
