@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
 import sys
@@ -155,7 +156,9 @@ class Run:
                     words = hosts.last_lines().rpartition("\n")[2]
                     say(words)
                     if words.endswith(CHANGES) and hosts.pid is not None:
-                        samples.append((time.monotonic(), self._cpu()))
+                        # The hosts end by themselves, and may just have done so.
+                        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                            samples.append((time.monotonic(), self._cpu()))
                     await asyncio.wait({ended}, timeout=TELL_S)
         finally:
             ended.cancel()

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from tests.consumers.view.back_to_back import MIGRATED, Table, vm_number
-from tests.consumers.view.situations import HOST, OTHER, live_table, silence, tick_of
+from tests.consumers.view.situations import HOST, OTHER, asked_for_roster, in_view, live_table, silence, tick_of
 from vmpulse_consumers.errors import IllegalTransition
 from vmpulse_consumers.view import HostEvent, HostState, View, memory
 from vmpulse_consumers.view import restoring as restoring_in_pieces
@@ -28,7 +28,7 @@ from vmpulse_consumers.view.view import GRACE_S
 from vmpulse_contract import wire
 from vmpulse_contract.errors import HostDidNotAnswer, MessageError
 from vmpulse_contract.identity import HostId, VmId
-from vmpulse_contract.sections import Section
+from vmpulse_contract.sections import ABSENT, Section
 from vmpulse_contract.topology import Kind
 from vmpulse_contract.values import VmStatus
 from vmpulse_contract.verbs import Verb
@@ -179,6 +179,28 @@ def test_only_what_changed_meanwhile_is_fetched() -> None:
     table.step()
     table.assert_equal()
     assert view.counts.repairs == 1
+
+
+def test_a_body_that_was_announced_anew_is_not_taken_up() -> None:
+    """The view ended before it had fetched it: the old one may be of an earlier life, and the new one is fetched."""
+    table, shelf = kept_table()
+    vm = vm_number(1)
+    table.host.domains[vm].user = "eve"
+    table.now += 3.0
+    table.host.tick(table.now)
+    table.host.queue.clear()
+    request, raw = asked_for_roster(table)
+    table.reply(request, raw)
+    host = in_view(table)
+    at = host.index[vm] * len(Section) + Section.STATUS
+    assert ABSENT not in {host.held[at], host.announced[at]}
+    assert host.held[at] != host.announced[at]
+    shelf.take(table.view)
+    host = restart(table, shelf).hosts[HOST]
+    assert (host.held[at], host.bodies[at]) == (0, None)
+    table.step()
+    table.step()
+    table.assert_equal()
 
 
 def test_ten_thousand_vms_are_remembered_whole() -> None:
