@@ -1,6 +1,6 @@
 """Runs all benches of what vmpulse costs, and writes tables and plots: ``python -m benches.figures``.
 
-They run one after the other, for each wants the machine for itself: an hour and a half in all. What each has found is
+They run one after the other, for each wants the machine for itself: 50 minutes in all. What each has found is
 kept as soon as it is there, so that ``--only NAME`` takes one anew and ``--draw`` draws everything anew.
 
 Progress goes to stderr, and to stdout one line of JSON: how long each took, and which goals were met or missed. Exit
